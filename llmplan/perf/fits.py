@@ -1,0 +1,219 @@
+"""Applies measured constants: the only place where a number is not physics.
+
+A deployment becomes a row of `Replicas`: (C, 1) arrays of its device's peaks, its layout, its formats and the
+constants fitted for each operator family and format. Where a device has no fit of its own, the caller hands in the
+fit of its family (basis `transferred`) or typical constants (basis `datasheet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmplan.perf.collectives import LinkConstants
+from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, WEIGHT_BYTES
+from llmplan.perf.roofline import Constants, Floats
+from llmplan.spec.deployment import Deployment
+from llmplan.spec.engine import Engine
+from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
+from llmplan.spec.hardware import Gpu, Link
+from llmplan.spec.model import Model
+
+SCALE_BYTES = 4.0
+"""One scale of a block of fp8 weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A GPU with the links it uses on a host and the constants that hold for it."""
+
+    gpu: Gpu
+    link: Link
+    """Between devices of one host."""
+    network_bytes_per_s: float
+    """Of one device between hosts, one direction; 0 when no host fact is known."""
+    network_latency_s: float
+    fits: Fits
+    generic: Fits
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """Replicas of one model under study, as (C, 1) columns."""
+
+    model: Model
+    tp: Floats
+    pp: Floats
+    ep: Floats
+    dp: Floats
+    flop_per_s: Floats
+    """Peak of the compute type of the weights."""
+    bf16_flop_per_s: Floats
+    memory_bytes: Floats
+    memory_bytes_per_s: Floats
+    multiprocessors: Floats
+    clock_hz: Floats
+    link_bytes_per_s: Floats
+    network_bytes_per_s: Floats
+    network_latency_s: Floats
+    spans_hosts: Floats
+    """1 where pipeline stages sit on different hosts."""
+    weight_bytes: Floats
+    activation_bytes: Floats
+    kv_bytes: Floats
+    expert_pad: Floats
+    """Padded over real width of the expert matrices."""
+    constants: Mapping[str, Constants]
+    """By family: gemm, gemm_bf16, attention_prefill, attention_decode, mla_prefill, mla_decode, moe."""
+    links: Mapping[str, LinkConstants]
+    """By collective."""
+    host_step_s: Floats
+    host_layer_s: Floats
+    host_sequence_s: Floats
+    first_token_steps: Floats
+    utilization: Floats
+    reserved_bytes: Floats
+    framework_bytes: Floats
+    activation_copies: Floats
+    sampler_bytes: Floats
+    max_num_seqs: Floats
+    max_num_batched_tokens: Floats
+    mixes: Floats
+    """1 where prefill chunks share steps with decodes."""
+    basis: tuple[Basis, ...]
+
+    def __len__(self) -> int:
+        """Return how many replicas there are."""
+        return len(self.basis)
+
+
+FAMILIES = ("gemm", "gemm_bf16", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe")
+COLLECTIVES = ("all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter", "all_to_all")
+
+
+def gathered(
+    model: Model,
+    deployments: Sequence[Deployment],
+    devices: Sequence[Device],
+    engines: Sequence[Engine],
+    spans_hosts: Sequence[bool],
+) -> Replicas:
+    """Return deployments of one model as columns.
+
+    Parameters
+    ----------
+    deployments : sequence of C deployments, one stage each
+    devices, engines : sequences of C
+        The device and the engine of each deployment.
+    spans_hosts : sequence of C booleans
+        Whether the pipeline stages of the replica sit on different hosts.
+
+    Raises
+    ------
+    KeyError
+        A family has neither a fit nor a generic constant (a broken fits file).
+    """
+    stages = [d.stage for d in deployments]
+    device, engine = devices, engines
+    block = model.weights.scale_block
+    own_block = SCALE_BYTES / (block[0] * block[1]) if block and model.weights.dtype == "fp8" else 0.0
+    weight = [
+        WEIGHT_BYTES[s.weight_dtype] + (own_block if s.weight_dtype == model.weights.dtype else 0.0) for s in stages
+    ]
+    several = [s.layout.gpus > 1 for s in stages]
+    return Replicas(
+        model=model,
+        tp=_column(s.layout.tp for s in stages),
+        pp=_column(s.layout.pp for s in stages),
+        ep=_column(s.layout.ep for s in stages),
+        dp=_column(s.layout.dp for s in stages),
+        flop_per_s=_column(d.gpu.flop_per_s[COMPUTE_TYPE[s.weight_dtype]] for d, s in zip(device, stages, strict=True)),
+        bf16_flop_per_s=_column(d.gpu.flop_per_s["bf16"] for d in device),
+        memory_bytes=_column(d.gpu.memory_bytes for d in device),
+        memory_bytes_per_s=_column(d.gpu.memory_bytes_per_s for d in device),
+        multiprocessors=_column(d.gpu.multiprocessors for d in device),
+        clock_hz=_column(d.gpu.clock_hz for d in device),
+        link_bytes_per_s=_column(d.link.bytes_per_s for d in device),
+        network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),
+        network_latency_s=_column(d.network_latency_s for d in device),
+        spans_hosts=_column(spans_hosts),
+        weight_bytes=_column(weight),
+        activation_bytes=_column(ACTIVATION_BYTES[s.weight_dtype] for s in stages),
+        kv_bytes=_column(KV_BYTES[d.kv_dtype] for d in deployments),
+        expert_pad=_column(_pad(model, e, s.weight_dtype) for e, s in zip(engine, stages, strict=True)),
+        constants={family: _constants(family, model, deployments, device) for family in FAMILIES},
+        links={operation: _link(operation, device) for operation in COLLECTIVES},
+        host_step_s=_column(e.overhead.step_s for e in engine),
+        host_layer_s=_column(e.overhead.layer_s for e in engine),
+        host_sequence_s=_column(e.overhead.sequence_s for e in engine),
+        first_token_steps=_column(e.overhead.first_token_steps for e in engine),
+        utilization=_column(e.memory.utilization for e in engine),
+        reserved_bytes=_column(e.memory.reserved_bytes for e in engine),
+        framework_bytes=_column(
+            e.memory.framework_multi_bytes if many else e.memory.framework_bytes
+            for e, many in zip(engine, several, strict=True)
+        ),
+        activation_copies=_column(e.memory.activation_copies for e in engine),
+        sampler_bytes=_column(e.memory.sampler_bytes for e in engine),
+        max_num_seqs=_column(d.batching.max_num_seqs for d in deployments),
+        max_num_batched_tokens=_column(d.batching.max_num_batched_tokens for d in deployments),
+        mixes=_column(d.batching.mixes_prefill_and_decode for d in deployments),
+        basis=tuple(d.basis for d in device),
+    )
+
+
+def _column(values: Iterable[float]) -> Floats:
+    return np.array([float(v) for v in values], dtype=np.float64)[:, None]
+
+
+def _pad(model: Model, engine: Engine, weight_dtype: str) -> float:
+    multiple = engine.memory.weight_pad_elements.get(weight_dtype, 1)  # type: ignore[call-overload]
+    return float(np.ceil(model.hidden_size / multiple) * multiple / model.hidden_size)
+
+
+def fit_key(family: str, model: Model, deployment: Deployment) -> str:
+    """Return the entry of a fits file that a family of `deployment` uses, such as `gemm.fp8_block`."""
+    dtype: str = deployment.stage.weight_dtype
+    if family == "gemm_bf16":
+        return "gemm.bf16"
+    if family in ("gemm", "moe"):
+        if dtype == "fp8" and model.weights.dtype == "fp8" and model.weights.scale_block:
+            dtype = "fp8_block"
+        return f"{family}.{dtype}"
+    return f"{family}.{'bf16' if deployment.kv_dtype == 'bf16' else 'fp8'}"
+
+
+def _constants(family: str, model: Model, deployments: Sequence[Deployment], devices: Sequence[Device]) -> Constants:
+    rows = [_operator(fit_key(family, model, d), device) for d, device in zip(deployments, devices, strict=True)]
+    return Constants(
+        fixed_s=_column(r.fixed_s for r in rows),
+        unit_s=_column(r.unit_s for r in rows),
+        compute_efficiency=_column(r.compute_efficiency for r in rows),
+        memory_efficiency=_column(r.memory_efficiency for r in rows),
+    )
+
+
+def _operator(key: str, device: Device) -> OperatorFit:
+    """Return the fit of an operator; a format nobody measured takes typical constants, then those of bf16."""
+    fallback = f"{key.split('.')[0]}.bf16"
+    for fits in (device.fits.operators, device.generic.operators):
+        if key in fits:
+            return fits[key]
+    return device.generic.operators[fallback]
+
+
+def _link(operation: str, devices: Sequence[Device]) -> LinkConstants:
+    rows = [_collective(operation, device) for device in devices]
+    return LinkConstants(
+        fixed_s=_column(r.fixed_s for r in rows),
+        rank_s=_column(r.rank_s for r in rows),
+        link_efficiency=_column(r.link_efficiency for r in rows),
+    )
+
+
+def _collective(operation: str, device: Device) -> CollectiveFit:
+    found = device.fits.collectives.get(operation) or device.generic.collectives.get(operation)
+    return found or device.generic.collectives["all_reduce"]

@@ -1,0 +1,336 @@
+"""Operators of one engine step → StepCost: what everything above produces and everything below reads.
+
+One step of a replica (of one of its `pp` microbatches) is described by features:
+
+    tokens                   decodes and prefill chunks together: matrix products, experts, collectives, elementwise
+    prefill_tokens           chunks: queries, outputs and KV written by prefill attention
+    prefill_pairs            Σ query-key pairs of the chunks, layers without a window
+    prefill_window_pairs     the same of layers with a window
+    sequences                decodes: output head, work units of decode attention
+    decode_context           Σ cached tokens read, layers without a window
+    decode_window_context    the same of layers with a window
+    steps                    1: host time of a step and of its layers
+
+and costs the sum of one curve a feature. A new technique adds features, never a second cost path.
+
+Assumptions: attention data parallelism splits every feature evenly over its ranks; latent projections of MLA run in
+unabsorbed form (same arithmetic); pipeline stages hold equal numbers of layers, the last one the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmplan.perf.attention import Heads, decode, prefill
+from llmplan.perf.collectives import collective_s, send_s
+from llmplan.perf.curves import Curve, curve
+from llmplan.perf.elementwise import ELEMENTWISE, elementwise, fixed_s
+from llmplan.perf.fits import Replicas
+from llmplan.perf.gemm import gemm
+from llmplan.perf.memory import module_bytes
+from llmplan.perf.moe import experts
+from llmplan.perf.roofline import Constants, Floats, Work, overlapped_s, serial_s
+from llmplan.perf.shapes import Matrix, attention_matrices, ffn_matrices, shared_matrices
+from llmplan.spec.model import Gqa, Mla, Moe
+
+FEATURES = (
+    "steps",
+    "tokens",
+    "prefill_tokens",
+    "prefill_pairs",
+    "prefill_window_pairs",
+    "sequences",
+    "decode_context",
+    "decode_window_context",
+)
+TOKEN_GRID = 2.0 ** np.arange(0, 18)
+"""Knots for experts, whose cost bends everywhere: how many of them are touched grows with the tokens."""
+ACTIVATION = 2.0
+"""Bytes of one activation between operators."""
+
+Cost = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One operator of all layers of a replica: its cost over one feature, and where that bends."""
+
+    operator: str
+    feature: str
+    seconds: Cost  # (C, K) → (C, K)
+    knots: Floats  # (C, n), possibly n = 0
+    in_stage: bool = True
+    """Counts for the slowest stage of a pipeline; a hop between stages does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """Seconds of one engine step of C replicas."""
+
+    latency: Mapping[str, Curve]
+    """By feature: all stages and hops of one microbatch."""
+    period: Mapping[str, Curve]
+    """By feature: the slowest stage, what throughput sees."""
+    parts: tuple[Part, ...]
+    pp: Floats  # (C, 1)
+    tokens_per_sequence: float = 1.0
+    """Tokens that one sequence gains in one step; more than 1 with speculation."""
+
+    def latency_s(self, features: Mapping[str, Floats]) -> Floats:
+        """Return seconds from the start of a step to its end, (C, N)."""
+        return _summed(self.latency, features)
+
+    def cycle_s(self, features: Mapping[str, Floats]) -> Floats:
+        """Return seconds between two steps of one microbatch: its latency, or the pipeline's turn if longer."""
+        latency = self.latency_s(features)
+        if not np.any(self.pp > 1):
+            return latency
+        return np.maximum(latency, self.pp * _summed(self.period, features))
+
+    def shares(self, features: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Return the seconds of each operator in such a step, (C, N) each, largest first."""
+        seconds: dict[str, Floats] = {}
+        for part in self.parts:
+            x = features.get(part.feature)
+            if x is None:
+                continue
+            here = np.where(x >= 1, part.seconds(np.maximum(x, 1.0)), 0.0)
+            seconds[part.operator] = seconds.get(part.operator, np.zeros_like(here)) + here
+        return dict(sorted(seconds.items(), key=lambda item: -float(np.sum(item[1]))))
+
+
+def _summed(curves: Mapping[str, Curve], features: Mapping[str, Floats]) -> Floats:
+    total: Floats | None = None
+    for name, x in features.items():
+        if name in curves:
+            here = curves[name].seconds(x)
+            total = here if total is None else total + here
+    if total is None:
+        raise ValueError("a step needs at least one feature")
+    return total
+
+
+def step_cost(replicas: Replicas) -> StepCost:
+    """Return the cost of one engine step of each replica."""
+    parts = tuple(_parts(replicas))
+    layers = replicas.model.layer_count
+    in_slowest = np.ceil(layers / replicas.pp) / layers
+    latency, period = {}, {}
+    for feature in FEATURES:
+        own = [p for p in parts if p.feature == feature]
+        if not own:
+            continue
+        knots = np.concatenate([p.knots for p in own] + [np.ones_like(replicas.tp)], axis=1)
+        latency[feature] = curve(_total(own), knots)
+        staged = [p for p in own if p.in_stage]
+        if staged:
+            period[feature] = curve(_scaled(_total(staged), in_slowest), knots)
+    return StepCost(latency=latency, period=period, parts=parts, pp=replicas.pp)
+
+
+def _total(parts: list[Part]) -> Cost:
+    return lambda x: sum((p.seconds(x) for p in parts), np.zeros_like(x))
+
+
+def _scaled(cost: Cost, factor: Floats) -> Cost:
+    return lambda x: cost(x) * factor
+
+
+def _parts(r: Replicas) -> Iterable[Part]:
+    model = r.model
+    yield _host(r)
+    for (attention_name, ffn_name), count in model.blocks().items():
+        attention, ffn = model.attention[attention_name], model.ffn[ffn_name]
+        for matrix in attention_matrices(attention, model.hidden_size, r.tp):
+            yield _gemm_part(r, matrix, "attention", count)
+        yield from _attention_parts(r, attention, count)
+        if isinstance(ffn, Moe):
+            yield from _moe_parts(r, ffn, count)
+        else:
+            for matrix in ffn_matrices(ffn, model.hidden_size, r.tp):
+                yield _gemm_part(r, matrix, "ffn", count)
+        yield _elementwise_part(r, attention, count)
+        yield from _tensor_parallel_parts(r, ffn, count)
+    yield _head_part(r)
+    yield _hop_part(r)
+
+
+def _host(r: Replicas) -> Part:
+    seconds = r.host_step_s + r.host_layer_s * r.model.layer_count
+    return Part(operator="host", feature="steps", seconds=lambda x: seconds * x, knots=_none(r))
+
+
+def _none(r: Replicas) -> Floats:
+    return np.zeros((len(r), 0))
+
+
+def _gemm_part(r: Replicas, matrix: Matrix, module: str, count: int) -> Part:
+    kept = module_bytes(r, module)
+    full = kept is not r.weight_bytes
+    fit = r.constants["gemm_bf16" if full else "gemm"]
+    peak = r.bf16_flop_per_s if full else r.flop_per_s
+    activation = np.full_like(kept, ACTIVATION) if full else r.activation_bytes
+
+    def seconds(x: Floats) -> Floats:
+        work = gemm(x / r.dp, matrix.n, matrix.k, kept, activation)
+        return np.asarray(count * overlapped_s(work, peak, r.memory_bytes_per_s, fit))
+
+    compute = 2 * matrix.elements / (peak * fit.compute_efficiency)
+    bandwidth = r.memory_bytes_per_s * fit.memory_efficiency
+    knee = _knee(compute, kept * matrix.elements / bandwidth, (activation * matrix.k + 2 * matrix.n) / bandwidth)
+    return Part(operator=matrix.name, feature="tokens", seconds=seconds, knots=knee * r.dp)
+
+
+def _knee(compute: Floats, fixed: Floats, moved: Floats) -> Floats:
+    """Return x where compute·x = fixed + moved·x, or 1 where memory always binds."""
+    slope = compute - moved
+    return np.where(slope > 0, fixed / np.where(slope > 0, slope, 1.0), 1.0)
+
+
+def _attention_parts(r: Replicas, attention: Gqa | Mla, count: int) -> Iterable[Part]:
+    first, later = _heads(r, attention)
+    family = "mla" if isinstance(attention, Mla) else "attention"
+    window = "_window" if isinstance(attention, Gqa) and attention.window else ""
+    fit_prefill, fit_decode = r.constants[f"{family}_prefill"], r.constants[f"{family}_decode"]
+
+    def pairs_s(x: Floats) -> Floats:
+        return np.asarray(count * _serial(r, prefill(0.0, x / r.dp, first), fit_prefill))
+
+    def chunk_s(x: Floats) -> Floats:
+        moved = prefill(x / r.dp, 0.0, first)
+        return np.asarray(count * (_serial(r, moved, fit_prefill) - fit_prefill.fixed_s))
+
+    def context_s(x: Floats) -> Floats:
+        work = decode(0.0, x / r.dp, later)
+        return np.asarray(count * overlapped_s(work, r.bf16_flop_per_s, r.memory_bytes_per_s, fit_decode))
+
+    def sequence_s(x: Floats) -> Floats:
+        moved = decode(x / r.dp, 0.0, later).moved_bytes / (r.memory_bytes_per_s * fit_decode.memory_efficiency)
+        units = fit_decode.unit_s * later.units_per_sequence * x / r.dp / r.multiprocessors
+        return count * (moved + units)
+
+    none = _none(r)
+    yield Part(operator="prefill_attention", feature=f"prefill{window}_pairs", seconds=pairs_s, knots=none)
+    yield Part(operator="prefill_attention", feature="prefill_tokens", seconds=chunk_s, knots=none)
+    yield Part(operator="decode_attention", feature=f"decode{window}_context", seconds=context_s, knots=none)
+    yield Part(operator="decode_attention", feature="sequences", seconds=sequence_s, knots=none)
+
+
+def _serial(r: Replicas, work: Work, fit: Constants) -> Floats:
+    return serial_s(work, r.bf16_flop_per_s, r.memory_bytes_per_s, fit)
+
+
+def _heads(r: Replicas, attention: Gqa | Mla) -> tuple[Heads, Heads]:
+    """Return attention as prefill and as decode see it, on one rank."""
+    query = attention.heads / r.tp
+    if isinstance(attention, Gqa):
+        kv = np.maximum(attention.kv_heads / r.tp, 1.0)
+        width = 2.0 * attention.head_dim
+        same = Heads(query=query, kv=kv, width=width, kv_width=width, kv_bytes=r.kv_bytes, units_per_sequence=kv)
+        return same, same
+    width = float(attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
+    latent = float(attention.kv_lora_rank + attention.qk_rope_head_dim)
+    first = Heads(query=query, kv=query, width=width, kv_width=width, kv_bytes=r.kv_bytes, units_per_sequence=query)
+    later = Heads(
+        query=query,
+        kv=np.ones_like(query),
+        width=latent + attention.kv_lora_rank,
+        kv_width=latent,
+        kv_bytes=r.kv_bytes,
+        units_per_sequence=np.ceil(query / 64),
+    )
+    return first, later
+
+
+def _moe_parts(r: Replicas, moe: Moe, count: int) -> Iterable[Part]:
+    hidden = float(r.model.hidden_size)
+    inter = moe.intermediate_size * r.ep / (r.tp * r.dp)
+    kept = module_bytes(r, "experts")
+    fit = r.constants["moe"]
+
+    def routed_s(x: Floats) -> Floats:
+        work = experts(x, hidden, inter, (moe.experts, moe.experts_per_token), r.ep, kept)
+        return np.asarray(count * overlapped_s(work, r.flop_per_s, r.memory_bytes_per_s, fit))
+
+    grid = np.broadcast_to(TOKEN_GRID, (len(r), TOKEN_GRID.size))
+    yield Part(operator="experts", feature="tokens", seconds=routed_s, knots=grid)
+    router = Matrix(name="router", n=np.full_like(r.tp, moe.experts), k=np.full_like(r.tp, hidden))
+    yield _gemm_part(r, router, "router", count)
+    for matrix in shared_matrices(moe, hidden, r.tp):
+        yield _gemm_part(r, matrix, "shared_experts", count)
+
+
+def _elementwise_part(r: Replicas, attention: Gqa | Mla, count: int) -> Part:
+    kernels = ELEMENTWISE.kernels_mla if isinstance(attention, Mla) else ELEMENTWISE.kernels_gqa
+    fixed = kernels * fixed_s(r.clock_hz)
+
+    def seconds(x: Floats) -> Floats:
+        work = elementwise(x / r.dp, r.model.hidden_size, ELEMENTWISE.passes)
+        return count * (fixed + work.moved_bytes / (r.memory_bytes_per_s * ELEMENTWISE.memory_efficiency))
+
+    return Part(operator="elementwise", feature="tokens", seconds=seconds, knots=_none(r))
+
+
+def _tensor_parallel_parts(r: Replicas, ffn: object, count: int) -> Iterable[Part]:
+    """All-reduces over tp; with attention data parallelism, experts gather and scatter over all ranks."""
+    hidden = float(r.model.hidden_size)
+    sparse = isinstance(ffn, Moe)
+
+    def reduce_s(x: Floats) -> Floats:
+        reduces = np.where((r.dp > 1) & sparse, 1.0, 2.0)
+        return count * reduces * all_reduce_s(r, ACTIVATION * x / r.dp * hidden)
+
+    def exchange_s(x: Floats) -> Floats:
+        ranks = np.where(r.dp > 1, r.tp * r.dp, 1.0)
+        size = ACTIVATION * x * hidden
+        gather = collective_s(size, ranks, r.link_bytes_per_s, r.links["all_gather"], "all_gather")
+        return count * (gather + collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "scatter"))
+
+    yield Part(operator="all_reduce", feature="tokens", seconds=reduce_s, knots=_reduce_knot(r, hidden))
+    if sparse and np.any(r.dp > 1):
+        yield Part(operator="expert_exchange", feature="tokens", seconds=exchange_s, knots=_none(r))
+
+
+def all_reduce_s(r: Replicas, buffer_bytes: Floats) -> Floats:
+    """Return seconds of one all-reduce over tp: the library's ring or the engine's one-shot, whichever is faster."""
+    ways = [
+        collective_s(buffer_bytes, r.tp, r.link_bytes_per_s, r.links[name], "all_reduce")
+        for name in ("all_reduce", "all_reduce_one_shot")
+    ]
+    return np.minimum(*ways)
+
+
+def _reduce_knot(r: Replicas, hidden: float) -> Floats:
+    """Return the tokens where ring and one-shot all-reduce cost the same."""
+    ring, shot = r.links["all_reduce"], r.links["all_reduce_one_shot"]
+    extra = np.maximum(r.tp - 2, 0)
+    fixed = ring.fixed_s - shot.fixed_s + (ring.rank_s - shot.rank_s) * extra
+    per_byte = (1 / shot.link_efficiency - 1 / ring.link_efficiency) * 2 * (r.tp - 1) / r.tp / r.link_bytes_per_s
+    per_token = per_byte * ACTIVATION * hidden / r.dp
+    crossing = np.where(fixed * per_token > 0, fixed / np.where(per_token == 0, 1.0, per_token), 1.0)
+    return np.asarray(crossing)
+
+
+def _head_part(r: Replicas) -> Part:
+    matrix = Matrix(name="head", n=r.model.vocab_size / r.tp, k=np.full_like(r.tp, r.model.hidden_size))
+    inner = _gemm_part(r, matrix, "head", 1)
+    host = r.host_sequence_s
+
+    def seconds(x: Floats) -> Floats:
+        return inner.seconds(x) + host * x
+
+    return Part(operator="head", feature="sequences", seconds=seconds, knots=inner.knots)
+
+
+def _hop_part(r: Replicas) -> Part:
+    """Activations passed on between pipeline stages."""
+    wire = np.where(r.spans_hosts > 0, r.network_bytes_per_s, r.link_bytes_per_s)
+
+    def seconds(x: Floats) -> Floats:
+        message = ACTIVATION * x / r.dp * r.model.hidden_size / r.tp
+        return (r.pp - 1) * send_s(message, wire, r.network_latency_s)
+
+    return Part(operator="stage_hop", feature="tokens", seconds=seconds, knots=_none(r), in_stage=False)

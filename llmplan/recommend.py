@@ -1,0 +1,499 @@
+"""What is the cheapest way to serve this traffic within its bounds?
+
+The recipe: offers → candidates → capacities → mix → plan → evaluation. A bound that the evaluated plan misses comes
+back as a `Finding`; the pool's capacity is lowered and the mix solved again, five rounds at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from llmplan.advice import infeasible
+from llmplan.evaluation import Evaluation, evaluate_plan
+from llmplan.perf.replica import replica_cost, requests_of
+from llmplan.plan.candidates import (
+    Candidate,
+    Evaluated,
+    Question,
+    enumerate_candidates,
+    evaluate,
+    excuses_of,
+    kinds_of,
+    network_of,
+)
+from llmplan.plan.columns import Column, Limits, Mix, NoMix
+from llmplan.plan.dominance import undominated
+from llmplan.plan.mix import cheapest_mix, only_types
+from llmplan.plan.solver import Effort
+from llmplan.profile import profile_columns, profile_fleet
+from llmplan.provenance import provenance_of
+from llmplan.resolve import as_replicas, resolved_engine, resolved_model
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.engine import Engine
+from llmplan.spec.hardware import Offer
+from llmplan.spec.model import Model
+from llmplan.spec.plan import (
+    Alternative,
+    Answer,
+    Excuse,
+    Infeasible,
+    Optimality,
+    Plan,
+    Pool,
+    Rental,
+    Search,
+    Share,
+)
+from llmplan.spec.readers import ProfileRow
+from llmplan.spec.workload import Bucket, Fleet
+from llmplan.support import check_supported, gpu_and_count, offer_filter
+
+ROUNDS = 5
+TIGHTER = 0.999
+"""A pool that missed a bound is given slightly less than it carried."""
+SMALLEST_SHARE = 1e-9
+"""Shares below this are rounding of the solver."""
+
+Progress = Callable[[str, str], None]
+
+
+def silent(stage: str, said: str) -> None:
+    """Take progress and say nothing."""
+    del stage, said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to look for the plan."""
+
+    profile: tuple[ProfileRow, ...] = ()
+    """A measured table that replaces the performance model."""
+    slice_factor: int | None = None
+    """Solve the published slice form (Mélange) with so many slices a bucket; only with a profile."""
+    gap: float = 0.005
+    node_limit: int | None = None
+    time_limit_s: float | None = None
+    allow_lossy: bool = False
+    top: int = 12
+    """Single-GPU-type plans shown beside the answer."""
+
+
+DEFAULT_OPTIONS = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Everything a search starts from."""
+
+    fleet: Fleet
+    where: str
+    catalog: Catalog
+    options: Options
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search came to: a plan with its evaluation, or none; and all it looked at."""
+
+    plan: Plan | None
+    mix: Mix | NoMix
+    evaluation: Evaluation | None
+    columns: tuple[Column, ...]
+    evaluated: Evaluated | None
+    buckets: tuple[Bucket, ...]
+    excuses: tuple[Excuse, ...]
+    search: Search
+    defaults: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def recommend_plan(
+    fleet: Fleet,
+    catalog: Catalog,
+    options: Options = DEFAULT_OPTIONS,
+    where: str = "fleet",
+    origins: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> Answer:
+    """Return the cheapest plan that keeps every bound, or why there is none.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        One workload; what may be rented, and limits.
+    where : str
+        Name of the question for messages.
+    origins : mapping, optional
+        Fields that came from an option or the environment.
+
+    Raises
+    ------
+    LlmplanError
+        A name is unknown, a field is not supported, or no solver answers.
+    """
+    if options.profile:
+        fleet = profile_fleet(fleet, options.profile, where)
+    setting = Setting(fleet=fleet, where=where, catalog=catalog, options=options, progress=progress)
+    found = search(setting)
+    provenance = provenance_of(
+        catalog,
+        models=found.plan.models if found.plan else {},
+        basis=found.evaluation.basis if found.evaluation else {},
+        defaults=found.defaults,
+        origins=origins or {},
+    )
+    if found.plan is None or found.evaluation is None or isinstance(found.mix, NoMix):
+        return Answer(
+            kind="plan",
+            status="infeasible",
+            infeasible=_why_not(setting, found),
+            search=found.search,
+            excuses=found.excuses,
+            warnings=found.warnings,
+            provenance=provenance,
+        )
+    evaluation = found.evaluation
+    return Answer(
+        kind="plan",
+        status=_status(found.mix, evaluation, options.gap),
+        plan=found.plan,
+        cost=evaluation.cost,
+        predicted=evaluation.predicted,
+        pools=evaluation.pools,
+        optimality=_optimality(found.mix, options),
+        search=found.search,
+        alternatives=_alternatives(setting, found),
+        excuses=found.excuses,
+        findings=evaluation.findings,
+        warnings=(*found.warnings, *_plan_warnings(found.plan, evaluation)),
+        provenance=provenance,
+    )
+
+
+def search(setting: Setting) -> Found:
+    """Return the plan of one search and everything it looked at, without alternatives or advice."""
+    if setting.options.profile:
+        return _search_profile(setting)
+    check_supported(setting.fleet, setting.where)
+    fleet, catalog = setting.fleet, setting.catalog
+    workload = fleet.workloads[0]
+    model, warnings = resolved_model(workload, catalog, setting.where)
+    engine, defaults = resolved_engine(workload, catalog)
+    offers, dearer = _cheapest_offers(catalog.offers(offer_filter(fleet)))
+    setting.progress("load", f"{model.hf_id}, {len(offers)} offers worth a look, {len(dearer)} kinds of them dearer")
+    kinds = kinds_of(offers, {o.node.gpu: catalog.gpu(o.node.gpu) for o in offers})
+    question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
+    candidates, unsupported = enumerate_candidates(question, kinds)
+    candidates = _of_wanted_size(candidates, workload.deployment.gpu)
+    buckets = workload.buckets()
+    studied = _study(candidates, model, engine, buckets, setting) if candidates else None
+    excuses = [*unsupported, *dearer, *(excuses_of(studied, buckets) if studied else [])]
+    kept, dominated = undominated(studied) if studied else ([], [])
+    columns = _columns(studied, kept, offers) if studied else []
+    setting.progress("enumerate", f"{len(candidates)} candidates, {len(kept)} kept, {len(columns)} ways to place them")
+    found = Found(
+        plan=None,
+        mix=NoMix(reason="no candidate can serve this model", binding="candidates", served=0.0),
+        evaluation=None,
+        columns=tuple(columns),
+        evaluated=studied,
+        buckets=tuple(buckets),
+        excuses=(*excuses, *dominated),
+        search=Search(
+            candidates=len(candidates),
+            kept=len(kept),
+            operating_points=studied.operating_points if studied else 0,
+            offers=len(offers),
+        ),
+        defaults=(*defaults, *_defaults(fleet)),
+        warnings=tuple(warnings),
+    )
+    by_name = {c.name: c for c in candidates}
+    return _settled(setting, found, offers, {model.name: model}, by_name) if columns else found
+
+
+def _search_profile(setting: Setting) -> Found:
+    columns, offers, buckets = profile_columns(setting.fleet, setting.options.profile, setting.where)
+    found = Found(
+        plan=None,
+        mix=NoMix(reason="the table serves nothing", binding="profile", served=0.0),
+        evaluation=None,
+        columns=tuple(columns),
+        evaluated=None,
+        buckets=tuple(buckets),
+        excuses=(),
+        search=Search(
+            candidates=len(columns), kept=len(columns), operating_points=len(columns) * len(buckets), offers=len(offers)
+        ),
+        defaults=("method: utilization 1, gap 0, no simulation (a measured table replaces the model)",),
+        warnings=("the buckets of a measured table are cut by output length too, which no router can see",),
+    )
+    return _settled(setting, found, offers, {}, {})
+
+
+def _study(
+    candidates: Sequence[Candidate], model: Model, engine: Engine, buckets: Sequence[Bucket], setting: Setting
+) -> Evaluated:
+    traffic = setting.fleet.workloads[0].traffic
+    closed = traffic.concurrency is not None
+    cost = replica_cost(as_replicas(candidates, model, engine, setting.catalog))
+    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv)
+    return evaluate(candidates, cost, requests, buckets, closed)
+
+
+def _of_wanted_size(candidates: list[Candidate], wanted: str | None) -> list[Candidate]:
+    count = gpu_and_count(wanted)[1] if wanted else None
+    return [c for c in candidates if count is None or c.deployment.gpus == count]
+
+
+def _cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
+    """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones."""
+    kept: dict[tuple[str, int, str, float], Offer] = {}
+    dearer: dict[tuple[str, int, str], int] = {}
+    for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
+        kind = (offer.node.gpu, offer.node.gpus, offer.market)
+        rivals = [o for key, o in kept.items() if key[:3] == kind]
+        if rivals and max(network_of(o) for o in rivals) >= network_of(offer):
+            dearer[kind] = dearer.get(kind, 0) + 1
+        else:
+            kept[*kind, network_of(offer)] = offer
+    excuses = []
+    for (gpu, gpus, market), count in sorted(dearer.items()):
+        best = min((o for k, o in kept.items() if k[:3] == (gpu, gpus, market)), key=lambda o: o.usd_per_hour)
+        said = f"{count} offers cost more than {best.name} at {best.usd_per_hour:g} USD/h for the same devices"
+        excuses.append(Excuse(candidate=f"{gpus}x{gpu} {market}", reason="price", message=said))
+    return list(kept.values()), excuses
+
+
+def _columns(studied: Evaluated, kept: Iterable[int], offers: Sequence[Offer]) -> list[Column]:
+    """Return every kept candidate on every offer that can hold it."""
+    columns = []
+    for row in kept:
+        candidate = studied.candidates[row]
+        gpus = candidate.deployment.gpus
+        for offer in offers:
+            if offer.node.gpu != candidate.kind.gpu.name:
+                continue
+            fits = gpus <= offer.node.gpus
+            if candidate.hosts > 1:
+                fits = (
+                    offer.node.gpus == candidate.kind.gpus and network_of(offer) >= candidate.kind.network_bytes_per_s
+                )
+            if fits:
+                columns.append(
+                    Column(
+                        name=f"{candidate.name} @ {offer.name}",
+                        gpu=offer.node.gpu,
+                        gpus=gpus,
+                        requests_per_s=tuple(float(x) for x in studied.capacity[row]),
+                        offer=offer.name,
+                        node_gpus=offer.node.gpus,
+                        node_usd_per_hour=offer.usd_per_hour,
+                        node_limit=offer.available,
+                    )
+                )
+    return columns
+
+
+def _settled(
+    setting: Setting,
+    found: Found,
+    offers: Sequence[Offer],
+    models: Mapping[str, Model],
+    candidates: Mapping[str, Candidate],
+) -> Found:
+    """Solve, evaluate the plan, and lower the capacity of pools that miss a bound until none does."""
+    load = [b.load for b in found.buckets]
+    columns = list(found.columns)
+    for number in range(1, ROUNDS + 1):
+        mix = _solve(columns, load, setting)
+        found = replace(found, mix=mix, search=found.search.model_copy(update={"rounds": number}))
+        if isinstance(mix, NoMix):
+            return replace(found, plan=None, evaluation=None)
+        plan = _plan(setting.fleet, found, mix, offers, models, candidates)
+        evaluation = evaluate_plan(plan, setting.catalog)
+        said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
+        setting.progress("solve", said)
+        found = replace(found, plan=plan, evaluation=evaluation, columns=tuple(columns))
+        if not evaluation.findings:
+            break
+        columns = _tightened(columns, evaluation)
+    return found
+
+
+def _solve(columns: Sequence[Column], load: Sequence[float], setting: Setting) -> Mix | NoMix:
+    options = setting.options
+    if options.slice_factor is not None:
+        from llmplan.plan.slices import cheapest_slices
+
+        return cheapest_slices(columns, load, options.slice_factor)
+    return cheapest_mix(
+        columns,
+        load,
+        limits=_limits(setting.fleet),
+        gap=0.0 if options.profile else options.gap,
+        goals=tuple(goal for goal in setting.fleet.goals if goal != "headroom"),
+        effort=Effort(node_limit=options.node_limit, time_limit_s=options.time_limit_s),
+    )
+
+
+def _limits(fleet: Fleet) -> Limits:
+    from llmplan.units import HOURS_PER_MONTH
+
+    monthly = fleet.limits.usd_per_month
+    money = [x for x in (fleet.limits.usd_per_hour, monthly / HOURS_PER_MONTH if monthly else None) if x is not None]
+    return Limits(gpus=fleet.limits.gpus, usd_per_hour=min(money) if money else None)
+
+
+def _plan(
+    fleet: Fleet,
+    found: Found,
+    mix: Mix,
+    offers: Sequence[Offer],
+    models: Mapping[str, Model],
+    candidates: Mapping[str, Candidate],
+) -> Plan:
+    """Return the mix as a plan: pools on rented nodes, and who serves what."""
+    by_name = {column.name: column for column in found.columns}
+    index = {column.name: i for i, column in enumerate(found.columns)}
+    rented = {o.name: o for o in offers}
+    pools, shares = [], []
+    for name, count in mix.replicas.items():
+        column = by_name[name]
+        candidate = candidates.get(name.split(" @ ")[0])
+        profile = None
+        if candidate is None:
+            profile = {b.name: x for b, x in zip(found.buckets, column.requests_per_s, strict=True)}
+        pools.append(
+            Pool(
+                name=name,
+                deployment=candidate.deployment if candidate else None,
+                gpu=column.gpu,
+                gpus=column.gpus,
+                count=count,
+                offer=column.offer,
+                profile=profile,
+            )
+        )
+        for b, bucket in enumerate(found.buckets):
+            share = float(mix.shares[b, index[name]])
+            if share > SMALLEST_SHARE:
+                shares.append(Share(bucket=bucket.name, pool=name, share=min(share, 1.0)))
+    used = {share.pool for share in shares}
+    return Plan(
+        fleet=fleet,
+        models=models,
+        buckets=found.buckets,
+        offers=tuple(rented[name] for name in sorted(mix.nodes)),
+        rentals=tuple(Rental(offer=name, nodes=nodes) for name, nodes in sorted(mix.nodes.items())),
+        pools=tuple(pool for pool in pools if pool.name in used),
+        shares=tuple(shares),
+    )
+
+
+def _tightened(columns: Sequence[Column], evaluation: Evaluation) -> list[Column]:
+    """Lower the capacity of the candidates whose pools carry more than they can at their mix."""
+    factor = {}
+    for finding in evaluation.findings:
+        use = evaluation.pools[finding.pool].utilization
+        factor[finding.pool.split(" @ ")[0]] = TIGHTER / use if use < float("inf") else 0.0
+    return [
+        replace(c, requests_per_s=tuple(x * factor.get(c.name.split(" @ ")[0], 1.0) for x in c.requests_per_s))
+        for c in columns
+    ]
+
+
+def _status(mix: Mix, evaluation: Evaluation, gap: float) -> str:
+    if evaluation.findings:
+        return "slo_not_confirmed"
+    if mix.gap > gap + 1e-9:
+        return "gap_not_reached"
+    return mix.status
+
+
+def _optimality(mix: Mix, options: Options) -> Optimality:
+    slices = options.slice_factor is not None
+    return Optimality(
+        status=mix.status,
+        objective_usd_per_hour=mix.usd_per_hour,
+        bound_usd_per_hour=mix.bound_usd_per_hour,
+        gap=mix.gap,
+        solver=mix.solver,
+        verified=mix.verified,
+        deterministic=options.time_limit_s is None,
+        scope=f"over assignments of {options.slice_factor} whole slices a bucket"
+        if slices
+        else "over the enumerated candidates and their predicted capacities",
+    )
+
+
+def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
+    """Return the cheapest plan on each GPU type alone, and why a type has none."""
+    load = [b.load for b in found.buckets]
+    if setting.options.slice_factor is not None:
+        return ()
+    answers = only_types(found.columns, load, _limits(setting.fleet), gap=setting.options.gap)
+    rows = []
+    for gpu, answer in answers.items():
+        if isinstance(answer, NoMix):
+            rows.append(Alternative(name=gpu, usd_per_hour=None, reason=answer.reason))
+        else:
+            rows.append(
+                Alternative(
+                    name=gpu,
+                    usd_per_hour=answer.usd_per_hour,
+                    replicas=dict(answer.replicas),
+                    nodes=dict(answer.nodes),
+                    reason="cheapest plan on this GPU alone",
+                )
+            )
+    rows.sort(key=lambda a: (a.usd_per_hour is None, a.usd_per_hour or 0.0, a.name))
+    return tuple(rows[: setting.options.top])
+
+
+def _defaults(fleet: Fleet) -> list[str]:
+    """Return every default that the question left to llmplan."""
+    workload = fleet.workloads[0]
+    said = []
+    if "markets" not in fleet.offers.model_fields_set:
+        said.append("offers.markets: on_demand")
+    if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
+        said.append("offers: the whole catalog, no cap on availability")
+    if workload.traffic.concurrency is None and "arrivals" not in workload.traffic.model_fields_set:
+        said.append("arrivals: poisson")
+    if workload.traffic.prefix is None:
+        said.append("prefix: no cached tokens")
+    if workload.deployment.kv_dtype is None:
+        said.append("kv_dtype: bf16")
+    if workload.deployment.weight_dtype is None:
+        said.append("weight_dtype: as published")
+    if not workload.slo.bounds():
+        said.append("slo: none; cost alone decides")
+    return said
+
+
+def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
+    said = []
+    if any(pool.deployment for pool in plan.pools):
+        said.append("percentiles are a queueing approximation, not simulated; bands cover the model's error only")
+    for name, pool in evaluation.pools.items():
+        if pool.fragile:
+            said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
+    for gpu, basis in sorted(evaluation.basis.items()):
+        if basis in ("datasheet", "transferred"):
+            said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")
+    spot = [o.name for o in plan.offers if o.market == "spot"]
+    if spot:
+        said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
+    return said
+
+
+def _why_not(setting: Setting, found: Found) -> Infeasible:
+    return infeasible(setting.fleet, found, lambda fleet, lossy: _retry(setting, fleet, lossy))
+
+
+def _retry(setting: Setting, fleet: Fleet, allow_lossy: bool) -> Found:
+    options = replace(setting.options, allow_lossy=allow_lossy or setting.options.allow_lossy)
+    return search(replace(setting, fleet=fleet, options=options, progress=silent))

@@ -1,0 +1,87 @@
+"""From the names in a fleet to the nouns they mean: models, engines, devices. Shared by the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from llmplan.errors import InputError
+from llmplan.perf.fits import Device, Replicas, gathered
+from llmplan.plan.candidates import Candidate
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.engine import Engine
+from llmplan.spec.fits import Basis, Fits
+from llmplan.spec.hardware import Gpu
+from llmplan.spec.model import Model
+from llmplan.spec.readers import read_model
+from llmplan.spec.workload import Workload
+
+DEFAULT_ENGINE = "vllm"
+NETWORK_LATENCY_LINK = "infiniband-400"
+"""Link whose latency stands for messages between hosts."""
+
+
+def resolved_model(workload: Workload, catalog: Catalog, where: str) -> tuple[Model, list[str]]:
+    """Return the model of a workload and warnings: a catalog entry, or a local config.json.
+
+    Raises
+    ------
+    LlmplanError
+        No model is named, or the name is neither in the catalog nor a path.
+    """
+    if workload.model is None:
+        raise InputError(f"{where}: model: missing; give a catalog name (llmplan models list) or a config.json")
+    return read_model(workload.model, catalog)
+
+
+def resolved_engine(workload: Workload, catalog: Catalog) -> tuple[Engine, list[str]]:
+    """Return the engine of a workload, and the default that was taken."""
+    if workload.engine == "auto":
+        engine = catalog.engine(DEFAULT_ENGINE)
+        return engine, [f"engine: {engine.title} {engine.version} (engines differ only by their memory and scheduler)"]
+    return catalog.engine(workload.engine), []
+
+
+def device(gpu: Gpu, network_bytes_per_s: float, catalog: Catalog) -> Device:
+    """Return a GPU with its link and the constants that hold for it."""
+    fits, basis = fits_for(gpu, catalog)
+    generic = catalog.fits("generic")
+    if generic is None:
+        raise InputError("hardware/fits/generic.yaml: missing from the catalog")
+    return Device(
+        gpu=gpu,
+        link=catalog.link(gpu.link or gpu.host_link),
+        network_bytes_per_s=network_bytes_per_s,
+        network_latency_s=catalog.link(NETWORK_LATENCY_LINK).latency_s,
+        fits=fits,
+        generic=generic,
+        basis=basis,
+    )
+
+
+def fits_for(gpu: Gpu, catalog: Catalog) -> tuple[Fits, Basis]:
+    """Return the constants for a GPU: its own, those of its architecture, or typical ones; and what that is called."""
+    own = catalog.fits(gpu.name)
+    if own is not None:
+        return own, "calibrated"
+    for name in catalog.names("fits"):
+        if name != "generic" and catalog.gpu(name).architecture == gpu.architecture:
+            kin = catalog.fits(name)
+            if kin is not None:
+                return kin, "transferred"
+    generic = catalog.fits("generic")
+    if generic is None:
+        raise InputError("hardware/fits/generic.yaml: missing from the catalog")
+    return generic, "datasheet"
+
+
+def as_replicas(candidates: Sequence[Candidate], model: Model, engine: Engine, catalog: Catalog) -> Replicas:
+    """Return candidates of one model and engine as columns."""
+
+    @cache
+    def known(gpu: str, network_bytes_per_s: float) -> Device:
+        return device(catalog.gpu(gpu), network_bytes_per_s, catalog)
+
+    devices = [known(c.kind.gpu.name, c.kind.network_bytes_per_s) for c in candidates]
+    deployments = [c.deployment for c in candidates]
+    return gathered(model, deployments, devices, [engine] * len(candidates), [c.hosts > 1 for c in candidates])
