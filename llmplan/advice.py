@@ -133,7 +133,11 @@ def _best(studied: Evaluated, found: Found) -> dict[str, str]:
 
 def _nearest(fleet: Fleet, found: Found, retry: Retry, binding: str) -> Iterator[Nearest]:
     """Yield changed questions that have an answer, with its price."""
+    tried: set[str] = set()
     for change, changed, lossy in _changes(fleet, found, binding):
+        if change in tried:
+            continue
+        tried.add(change)
         answer = retry(changed, lossy)
         if answer.plan is not None and answer.evaluation is not None and not answer.evaluation.findings:
             yield Nearest(change=change, usd_per_hour=answer.evaluation.cost.usd_per_hour)

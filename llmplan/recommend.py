@@ -102,6 +102,8 @@ class Found:
     evaluation: Evaluation | None
     columns: tuple[Column, ...]
     evaluated: Evaluated | None
+    offers: tuple[Offer, ...]
+    """All that may be rented, the dearer ones of a kind included."""
     buckets: tuple[Bucket, ...]
     excuses: tuple[Excuse, ...]
     search: Search
@@ -181,8 +183,9 @@ def search(setting: Setting) -> Found:
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, setting.where)
     engine, defaults = resolved_engine(workload, catalog)
-    offers, dearer = _cheapest_offers(catalog.offers(offer_filter(fleet)))
-    setting.progress("load", f"{model.hf_id}, {len(offers)} offers worth a look, {len(dearer)} kinds of them dearer")
+    allowed = catalog.offers(offer_filter(fleet))
+    offers, dearer = _cheapest_offers(allowed)
+    setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed)} offers")
     kinds = kinds_of(offers, {o.node.gpu: catalog.gpu(o.node.gpu) for o in offers})
     question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
     candidates, unsupported = enumerate_candidates(question, kinds)
@@ -199,6 +202,7 @@ def search(setting: Setting) -> Found:
         evaluation=None,
         columns=tuple(columns),
         evaluated=studied,
+        offers=tuple(allowed),
         buckets=tuple(buckets),
         excuses=(*excuses, *dominated),
         search=Search(
@@ -222,6 +226,7 @@ def _search_profile(setting: Setting) -> Found:
         evaluation=None,
         columns=tuple(columns),
         evaluated=None,
+        offers=tuple(offers),
         buckets=tuple(buckets),
         excuses=(),
         search=Search(
@@ -430,27 +435,46 @@ def _optimality(mix: Mix, options: Options) -> Optimality:
 
 
 def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
-    """Return the cheapest plan on each GPU type alone, and why a type has none."""
-    load = [b.load for b in found.buckets]
-    if setting.options.slice_factor is not None:
+    """Return the cheapest plan on each GPU type and, of a plan over several providers, on each provider alone."""
+    mix = found.mix
+    if setting.options.slice_factor is not None or isinstance(mix, NoMix):
         return ()
-    answers = only_types(found.columns, load, _limits(setting.fleet), gap=setting.options.gap)
-    rows = []
-    for gpu, answer in answers.items():
-        if isinstance(answer, NoMix):
-            rows.append(Alternative(name=gpu, usd_per_hour=None, reason=answer.reason))
-        else:
-            rows.append(
-                Alternative(
-                    name=gpu,
-                    usd_per_hour=answer.usd_per_hour,
-                    replicas=dict(answer.replicas),
-                    nodes=dict(answer.nodes),
-                    reason="cheapest plan on this GPU alone",
-                )
-            )
+    load = [b.load for b in found.buckets]
+    limits, gap = _limits(setting.fleet), setting.options.gap
+    answers = dict(only_types(found.columns, load, limits, gap=gap))
+    used = {c.gpu for c in found.columns if c.name in mix.replicas}
+    if len(used) == 1:
+        answers[used.pop()] = mix
+    rows = [_alternative(gpu, answer) for gpu, answer in answers.items()]
+    for provider, columns in _by_provider(found, mix).items():
+        rows.append(_alternative(provider, cheapest_mix(columns, load, limits, gap=gap)))
     rows.sort(key=lambda a: (a.usd_per_hour is None, a.usd_per_hour or 0.0, a.name))
     return tuple(rows[: setting.options.top])
+
+
+def _alternative(name: str, answer: Mix | NoMix) -> Alternative:
+    if isinstance(answer, NoMix):
+        return Alternative(name=name, usd_per_hour=None, reason=answer.reason)
+    return Alternative(
+        name=name,
+        usd_per_hour=answer.usd_per_hour,
+        replicas=dict(answer.replicas),
+        nodes=dict(answer.nodes),
+        reason=f"cheapest plan on {name} alone",
+    )
+
+
+def _by_provider(found: Found, mix: Mix) -> dict[str, list[Column]]:
+    """Return the columns on each provider's own cheapest offers, when the plan spans several providers."""
+    providers = {name.split("/")[0] for name in mix.nodes}
+    if len(providers) < 2 or found.evaluated is None:
+        return {}
+    kept = undominated(found.evaluated)[0]
+    columns = {}
+    for provider in sorted({o.provider for o in found.offers}):
+        offers, _ = _cheapest_offers([o for o in found.offers if o.provider == provider])
+        columns[provider] = _columns(found.evaluated, kept, offers)
+    return columns
 
 
 def _defaults(fleet: Fleet) -> list[str]:
@@ -484,6 +508,8 @@ def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     for gpu, basis in sorted(evaluation.basis.items()):
         if basis in ("datasheet", "transferred"):
             said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")
+    if len({(o.provider, o.region) for o in plan.offers}) > 1:
+        said.append("the plan spans several regions or providers: traffic and latency between them are not counted")
     spot = [o.name for o in plan.offers if o.market == "spot"]
     if spot:
         said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")

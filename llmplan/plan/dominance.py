@@ -24,16 +24,13 @@ def undominated(evaluated: Evaluated) -> tuple[list[int], list[Excuse]]:
         mine = evaluated.candidates[row]
         for other in kept:
             theirs = evaluated.candidates[other]
-            smaller = theirs.kind.gpu.name == mine.kind.gpu.name and theirs.hosts == 1 and sizes[row] % sizes[other] == 0
-            if smaller and np.all(per_gpu[other] >= per_gpu[row]):
+            same = theirs.kind.gpu.name == mine.kind.gpu.name and theirs.hosts == 1
+            if same and sizes[row] % sizes[other] == 0 and np.all(per_gpu[other] >= per_gpu[row]):
                 ratio = float(np.max(per_gpu[row] / np.maximum(per_gpu[other], 1e-300)))
-                said = f"{theirs.name} serves at least {_percent(1 / max(ratio, 1e-9) - 1)} more per GPU on every bucket"
+                more = f"{100 * (1 / max(ratio, 1e-9) - 1):.0f} %"
+                said = f"{theirs.name} serves at least {more} more per GPU on every bucket"
                 excuses.append(Excuse(candidate=mine.name, reason="dominated", message=said))
                 break
         else:
             kept.append(int(row))
     return sorted(kept), excuses
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

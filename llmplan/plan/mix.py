@@ -90,7 +90,8 @@ def cheapest_mix(
     if "configurations" in goals:
         found = fewest(asked, found, effort)
     mix = None
-    if found.counts is not None and (routing := route(asked, found.counts)):
+    routing = None if found.counts is None else route(asked, found.counts)
+    if routing is not None:
         mix = described(columns, load, asked, found, routing.shares)
     return _cheapest(mix, rivals, found, gap)
 
@@ -156,9 +157,8 @@ def relative_gap(cost: float, bound: float) -> float:
 
 def _cheapest(mix: Mix | None, rivals: Sequence[Mix], found: Found, gap: float) -> Mix:
     """Keep a rival that is cheaper than the mix, and say what was wrong with the solver."""
-    best = min(rivals, key=lambda rival: rival.usd_per_hour, default=None)
-    if best is None or (mix is not None and mix.usd_per_hour <= best.usd_per_hour + COST_TOLERANCE):
-        assert mix is not None  # noqa: S101 - the caller has one or the other
+    best = min(rivals if mix is None else [mix, *rivals], key=lambda known: known.usd_per_hour)
+    if mix is not None and mix.usd_per_hour <= best.usd_per_hour + COST_TOLERANCE:
         return mix
     flag = ""
     if mix is None or mix.usd_per_hour * (1 - gap) > best.usd_per_hour + COST_TOLERANCE:

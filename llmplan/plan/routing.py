@@ -112,15 +112,16 @@ def tidy(task: Task, counts: Counts) -> Counts:
 def ceiling(task: Task, relaxed: Floats) -> Counts | None:
     """Return a good mix made without branching, or None when none within the limits was found.
 
-    The LP relaxation's fractional replicas are rounded up; the other start is one column for everything. Of each,
-    replicas are dropped, and swapped for one of another column, while the load is served and the plan gets cheaper or
-    nearer to its limits.
+    The LP relaxation's fractional replicas are rounded up; the other start is one column for everything. From the
+    better one, replicas are dropped, and swapped for one of another column, while the load is served and the plan
+    gets cheaper or nearer to its limits.
     """
     rounded = np.ceil(np.maximum(relaxed, 0.0) - ROW_TOLERANCE).astype(np.int64)
     starts = [start for start in (rounded, one_column(task)) if start is not None and serves(task, start)]
-    ends = [_improved(task, start) for start in starts]
-    best = min(ends, key=lambda counts: _score(task, counts), default=None)
-    return best if best is not None and _score(task, best)[0] <= 0 else None
+    if not starts:
+        return None
+    best = _improved(task, min((tidy(task, start) for start in starts), key=lambda counts: _score(task, counts)))
+    return best if _score(task, best)[0] <= 0 else None
 
 
 def one_column(task: Task) -> Counts | None:
@@ -135,8 +136,8 @@ def one_column(task: Task) -> Counts | None:
     return min(trials, key=lambda counts: _score(task, counts), default=None)
 
 
-def _improved(task: Task, start: Counts) -> Counts:
-    best = tidy(task, start)
+def _improved(task: Task, best: Counts) -> Counts:
+    """Swap single replicas while that helps."""
     score = _score(task, best)
     left = SWAPS
     cheap = _promising(task)

@@ -61,6 +61,9 @@ def least(task: Task, gap: float, effort: Effort, goal: Goal = "usd_per_hour") -
     Counts from the solver are accepted only when a routing with every coefficient serves the load; otherwise it is
     asked once more, carefully. Two witnesses stand beside it: the ceiling heuristic above, the LP relaxation below.
     """
+    if not task.load.any():
+        nothing = np.zeros(len(task.columns), dtype=np.int64)
+        return Found(counts=nothing, status="optimal", value=0.0, bound=0.0, solver="none")
     relaxed = relaxation(task, goal, effort.prefer)
     if relaxed.outcome.status == "infeasible":
         return Found(counts=None, status="infeasible", value=inf, bound=inf, solver=relaxed.outcome.solver)

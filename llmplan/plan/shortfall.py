@@ -11,7 +11,7 @@ import numpy as np
 from llmplan.errors import SolverError
 from llmplan.plan.columns import Column, Counts, Limits, NoMix, Task, gpus_of, nodes_of, task
 from llmplan.plan.routing import keeps, route
-from llmplan.plan.rows import build
+from llmplan.plan.rows import SMALL, build
 from llmplan.plan.search import Found, least
 from llmplan.plan.solver import Effort, relax, solve
 
@@ -38,8 +38,16 @@ def explain(asked: Task, gap: float, effort: Effort) -> NoMix:
     gap : float
         Of the solves that say how much is missing.
     effort : Effort
+
+    Raises
+    ------
+    SolverError
+        When the solver contradicts itself: the load can be served.
     """
     set_limits = [family for family in FAMILIES if _has(asked, family)]
+    factor = load_factor(asked, effort)
+    if factor > 1 + SMALL:
+        raise SolverError(f"the solver called it infeasible, yet {factor:.6g} times the load can be served")
     lifted = {family: _lifted(asked, gap, effort, [family]) for family in set_limits}
     enough = [family for family in set_limits if lifted[family].counts is not None]
     if enough:
@@ -48,7 +56,6 @@ def explain(asked: Task, gap: float, effort: Effort) -> NoMix:
         free = _lifted(asked, gap, effort, set_limits)
         binding = " and ".join(set_limits)
         reasons = [_missing(asked, family, free) for family in set_limits]
-    factor = load_factor(asked, effort)
     return NoMix(
         reason="; ".join(reason for reason in reasons if reason),
         binding=binding,
@@ -100,7 +107,7 @@ def load_factor(asked: Task, effort: Effort) -> float:
         if outcome.status not in ("optimal", "feasible"):
             raise SolverError(f"{outcome.solver} could not say how much load is served; allow more nodes or seconds")
         best = max(best, _carried(asked, rows.counts()))
-        if best >= top * (rows.served.value() or 0.0) * (1 - 1e-6):
+        if best >= top * (rows.served.value() or 0.0) * (1 - SMALL):
             break
     return best
 

@@ -57,7 +57,8 @@ def cheapest_slices(
     none = unserved(columns, load)
     if none is not None:
         return none
-    asked = task([replace(column, node_limit=None) for column in columns], load, Limits())
+    columns = [replace(column, node_limit=None) for column in columns]
+    asked = task(columns, load, Limits())
     shares, outcome = _asked(asked, slice_factor, effort, careful=False)
     if _price(asked, shares) > outcome.bound + COST_TOLERANCE:  # perhaps what was left out takes a replica
         careful, _ = _asked(asked, slice_factor, effort, careful=True)

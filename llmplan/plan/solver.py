@@ -18,7 +18,7 @@ Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 
 SEED = 1
 TOLERANCE = 1e-9
-"""Largest violation of a row or of integrality inside HiGHS; a tenth of what `verify` allows would be enough."""
+"""Largest violation of a row or of integrality inside HiGHS, well below what `verify` allows."""
 
 _BY_SOL_STATUS: dict[int, Status] = {1: "optimal", 2: "feasible", -1: "infeasible"}
 _FEASIBLE_POINT = 2  # HiGHS: kSolutionStatusFeasible
@@ -28,7 +28,7 @@ _FEASIBLE_POINT = 2  # HiGHS: kSolutionStatusFeasible
 class Effort:
     """How long a solver may try, and which one."""
 
-    node_limit: int | None = 20_000
+    node_limit: int | None = 2_000
     """Branch-and-bound nodes."""
     time_limit_s: float | None = None
     """Makes answers depend on the machine."""

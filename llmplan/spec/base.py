@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainSerializer, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from llmplan import units
@@ -65,6 +65,10 @@ Hertz = Annotated[float, InUnit("Hz", example="1.98 GHz")]
 Watts = Annotated[float, InUnit("W", example="700 W")]
 UsdPerHour = Annotated[float, InUnit("USD/h", example="6.98 USD/h")]
 RequestsPerS = Annotated[float, InUnit("requests/s", example="24 requests/s")]
+
+T = TypeVar("T")
+Set = Annotated[frozenset[T], PlainSerializer(lambda names: sorted(names), return_type=list[str])]
+"""Names whose order does not matter; written sorted, so that the same answer has the same bytes."""
 
 Count = Annotated[int, Field(ge=1)]
 """How many of something there are: 1 or more."""

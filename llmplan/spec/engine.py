@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Source, Spec
+from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Set, Source, Spec
 from llmplan.spec.deployment import Batching
 from llmplan.spec.model import KvDtype, WeightDtype
 
@@ -17,7 +17,7 @@ class SmallDevice(Spec):
 
     below_bytes: Bytes
     """Devices with less memory."""
-    architectures: frozenset[str] = frozenset()
+    architectures: Set[str] = frozenset()
     """Devices of these, whatever their memory."""
     max_num_seqs: Count
     max_num_batched_tokens: Count
@@ -83,8 +83,8 @@ class Overhead(Spec):
 class Support(Spec):
     """What an engine can run on devices of one architecture."""
 
-    weight_dtypes: frozenset[WeightDtype]
-    kv_dtypes: frozenset[KvDtype]
+    weight_dtypes: Set[WeightDtype]
+    kv_dtypes: Set[KvDtype]
 
 
 class Engine(Spec):
@@ -100,7 +100,7 @@ class Engine(Spec):
     overhead: Overhead
     support: Mapping[str, Support]
     """By GPU architecture; an architecture not listed is not supported."""
-    attention_kinds: frozenset[Literal["gqa", "mla"]]
+    attention_kinds: Set[Literal["gqa", "mla"]]
     max_pp: Count = 1
     """Pipeline stages at most."""
     notes: str = ""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmplan.spec.base import Count, Spec
+from llmplan.spec.base import Count, Set, Spec
 
 WeightDtype = Literal["bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4"]
 KvDtype = Literal["bf16", "fp8", "int8", "int4"]
@@ -94,7 +94,7 @@ class Weights(Spec):
     dtype: WeightDtype = "bf16"
     scale_block: tuple[Count, Count] | None = None
     """Block of weights that shares one scale (fp8: 128 x 128)."""
-    bf16_modules: frozenset[Module] = frozenset({"embedding", "head", "router", "norms"})
+    bf16_modules: Set[Module] = frozenset({"embedding", "head", "router", "norms"})
     """Modules that stay in bf16 when the rest is quantized."""
 
 

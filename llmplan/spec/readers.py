@@ -40,8 +40,7 @@ def read_text(name: str) -> tuple[str, str]:
         return _decoded(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), "standard input"
     path = Path(name)
     try:
-        opened = gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")
-        with opened as file:
+        with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) if name.endswith(".gz") else plain as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; {_beside(path)}") from None

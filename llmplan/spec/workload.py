@@ -98,7 +98,7 @@ def _read_lengths(value: Any) -> Any:
     return value
 
 
-TokenLengths = Annotated[Lengths, BeforeValidator(_read_lengths)]
+TokenLengths = Annotated[Lengths, BeforeValidator(_read_lengths, json_schema_input_type=int | Lengths)]
 
 _BOUND = re.compile(r"\s*(?P<time>.+?)\s+p(?P<percentile>\d{1,2}(?:\.\d+)?)\s*\Z")
 
@@ -129,7 +129,7 @@ def _read_bound(value: Any) -> Any:
     return value
 
 
-PercentileBound = Annotated[Bound, BeforeValidator(_read_bound)]
+PercentileBound = Annotated[Bound, BeforeValidator(_read_bound, json_schema_input_type=str | Bound)]
 
 
 class Slo(Spec):

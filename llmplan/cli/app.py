@@ -1,0 +1,75 @@
+"""The commands together, and how the process ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from llmplan.cli import catalog, estimate, models, recommend, schema
+from llmplan.errors import LlmplanError
+from llmplan.version import __version__
+
+INTERRUPTED = 130
+REPORT_AT = "please report it with the command and its input (-v shows where)"
+
+app = typer.Typer(
+    name="llmplan",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Plan LLM serving: which GPUs to rent, how to cut the model, what it costs, and why.",
+)
+app.command("recommend", epilog=recommend.EPILOG)(recommend.recommend)
+app.command("estimate", epilog=estimate.EPILOG)(estimate.estimate)
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(models.app, name="models")
+app.command("schema", epilog=schema.EPILOG)(schema.schema)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Plan LLM serving: which GPUs to rent, how to cut the model, what it costs, and why."""
+
+
+def main() -> None:
+    """Run the command line; a known error is one line, anything else is our bug."""
+    try:
+        app()
+    except LlmplanError as error:
+        typer.secho(f"llmplan: {one_line(str(error))}", fg=_red(), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last resort: our bug, said in one line
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            traceback.print_exc()
+        said = one_line(f"{type(error).__name__}: {error}")
+        typer.secho(f"llmplan: internal error: {said}; {REPORT_AT}", fg=_red(), err=True)
+        sys.exit(1)
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks or control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _red() -> str | None:
+    return None if "NO_COLOR" in os.environ or "--no-color" in sys.argv else "red"

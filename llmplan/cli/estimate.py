@@ -1,0 +1,68 @@
+"""`llmplan estimate`: what a plan, or a fixed deployment, does in steady state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmplan.cli import options as o
+from llmplan.cli.output import Printing, shown
+
+if TYPE_CHECKING:
+    from llmplan.spec.plan import Answer
+
+EPILOG = o.EXIT_CODES
+
+
+def estimate(
+    question: Annotated[
+        str, typer.Argument(metavar="WORKLOAD|PLAN", help="Workload with a fixed deployment, or a plan; - is stdin.")
+    ] = "llmplan.yaml",
+    gpu: Annotated[str | None, typer.Option("--gpu", help="deployment.gpu, such as 4xh100-sxm.")] = None,
+    fmt: o.FormatOption = o.OutputFormat.table,
+    as_json: o.JsonOption = False,
+    output: o.OutputOption = None,
+    overwrite: o.OverwriteOption = False,
+    sets: o.SetOption = None,
+    explain: o.ExplainOption = False,
+    wide: o.WideOption = False,
+    catalog: o.CatalogOption = None,
+    quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
+    no_color: o.NoColorOption = False,
+    warn_as_error: o.WarnOption = False,
+    exit_zero: o.ZeroOption = False,
+) -> None:
+    """Predict latency, capacity, memory and cost of a configuration."""
+    del verbose
+    o.check_output(output, overwrite)
+    own = [f"deployment.gpu={gpu}"] if gpu else []
+    answer = _answer(question, [*(sets or []), *own], catalog)
+    for default in answer.provenance.defaults:
+        o.told(quiet, f"default    {default}")
+    shown(
+        answer,
+        Printing(
+            format=fmt,
+            json=as_json,
+            output=output,
+            explain=explain,
+            wide=wide,
+            quiet=quiet,
+            no_color=no_color,
+            warn_as_error=warn_as_error,
+            exit_zero=exit_zero,
+        ),
+    )
+
+
+def _answer(question: str, sets: list[str], catalog: list[str] | None) -> Answer:
+    from llmplan.estimate import estimate_plan, estimate_workload
+    from llmplan.spec.readers import read_question
+
+    asked = read_question(question, sets)
+    opened = o.opened_catalog(catalog)
+    if asked.answer is not None:
+        return estimate_plan(asked.answer, opened)
+    return estimate_workload(asked.fleet, opened, where=asked.where, origins=asked.origins)

@@ -1,0 +1,71 @@
+"""`llmplan models`: which models there are, their parameters, KV and memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmplan.cli import options as o
+from llmplan.cli.listing import listed
+
+if TYPE_CHECKING:
+    from llmplan.spec.model import Model
+
+app = typer.Typer(no_args_is_help=True, help="Show models: shape, parameters, weights and KV.")
+
+
+@app.command("list", epilog=o.EXIT_CODES)
+def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOption = None) -> None:
+    """List the models of the catalog."""
+    from llmplan.model_facts import facts
+
+    opened = o.opened_catalog(catalog)
+    rows = []
+    for name in opened.names("models"):
+        told = facts(opened.model(name))
+        rows.append(
+            {
+                "model": name,
+                "hf_id": told.model.hf_id,
+                "parameters": told.parameters_text,
+                "active": told.active_text,
+                "layers": told.model.layer_count,
+                "attention": told.attention_text,
+                "weights": told.model.weights.dtype,
+            }
+        )
+    listed(rows, fmt, f"{len(rows)} models", right=("parameters", "active", "layers"))
+
+
+@app.command("show", epilog=o.EXIT_CODES)
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Catalog name, or a config.json or its folder.")],
+    fmt: o.FormatOption = o.OutputFormat.table,
+    catalog: o.CatalogOption = None,
+) -> None:
+    """Show one model: shape, parameters and memory by part."""
+    from llmplan.model_facts import facts
+    from llmplan.spec.readers import read_model
+
+    model, warnings = read_model(name, o.opened_catalog(catalog))
+    for warning in warnings:
+        o.told(False, f"warning    {warning}")
+    told = facts(model)
+    if fmt in (o.OutputFormat.json, o.OutputFormat.yaml):
+        from llmplan.report import render
+
+        document = {**model.model_dump(mode="json"), **told.document}
+        typer.echo(render.as_json(document) if fmt is o.OutputFormat.json else render.as_yaml(document), nl=False)
+        return
+    listed(_rows(model, told.rows), fmt, f"{model.name} ({model.hf_id})")
+
+
+def _rows(model: Model, facts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    shape = [
+        ("layers", str(model.layer_count)),
+        ("hidden size", f"{model.hidden_size:,}"),
+        ("vocabulary", f"{model.vocab_size:,}"),
+        ("longest context", f"{model.max_context_tokens:,} tokens"),
+    ]
+    return [{"fact": fact, "value": value} for fact, value in [*shape, *facts, ("source", model.source)]]

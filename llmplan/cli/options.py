@@ -1,0 +1,148 @@
+"""Options that several commands share, and the files and streams they mean."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from llmplan.errors import InputError
+
+if TYPE_CHECKING:
+    from llmplan.spec.catalog import Catalog
+
+EXIT_CODES = (
+    "Exit codes: 0 answer given · 1 internal error · 2 usage, file or catalog error · 3 a rule broke, or a warning "
+    "with --warn-as-error · 4 infeasible, or bounds not kept (nearest answer printed) · 6 solver limit hit, a feasible "
+    "plan is printed · 130 interrupted."
+)
+WIDTH = 100
+"""Columns of a table that goes to no terminal."""
+WIDEST = 160
+
+
+class OutputFormat(StrEnum):
+    """How an answer is printed."""
+
+    table = "table"
+    json = "json"
+    yaml = "yaml"
+    markdown = "markdown"
+    csv = "csv"
+
+
+SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".csv": "csv", ".md": "markdown", ".txt": "table"}
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to print the answer.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Also write the answer here; its suffix sets its format."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the question (slo.ttft='500 ms p95')."),
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Add operators, memory, proof, dropped candidates.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="Use more columns.")]
+CatalogOption = Annotated[
+    list[str] | None,
+    typer.Option("--catalog", metavar="DIR", help="Folder with catalog files of your own, searched first."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show where an internal error happened.")]
+NoColorOption = Annotated[bool, typer.Option("--no-color", help="Plain text, also on a terminal.")]
+WarnOption = Annotated[bool, typer.Option("--warn-as-error", help="Exit 3 when there are warnings.")]
+ZeroOption = Annotated[bool, typer.Option("--exit-zero", help="Exit 0 also where the code would be 3, 4 or 6.")]
+
+
+def opened_catalog(folders: list[str] | None) -> Catalog:
+    """Return the catalog with the user's folders first: options, then LLMPLAN_CATALOG."""
+    from llmplan.spec.catalog import Catalog
+
+    from_environment = [p for p in os.environ.get("LLMPLAN_CATALOG", "").split(os.pathsep) if p]
+    return Catalog.with_folders([*(folders or []), *from_environment])
+
+
+def table_width(wide: bool = False) -> int:
+    """Return the columns to print for: the terminal's, COLUMNS, or 100."""
+    if wide:
+        return WIDEST
+    return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH
+
+
+def colored(no_color: bool) -> bool:
+    """Return whether to print colors: a terminal, and nobody said no."""
+    if no_color or "NO_COLOR" in os.environ:
+        return False
+    forced = os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE")
+    return bool(forced) or sys.stdout.isatty()
+
+
+def told(quiet: bool, text: str) -> None:
+    """Say something on stderr."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def check_output(name: str | None, overwrite: bool) -> None:
+    """Refuse an output file that cannot be written, before any work is done.
+
+    Raises
+    ------
+    InputError
+        Unknown suffix, missing folder, existing file without --overwrite, or no permission.
+    """
+    if name is None:
+        return
+    path = Path(name)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"--output {name}: unknown suffix {path.suffix!r}; want one of {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"--output {name}: no folder {str(path.parent)!r}; make it first")
+    if path.is_dir():
+        raise InputError(f"--output {name}: is a folder; want a file")
+    if path.exists() and not overwrite:
+        raise InputError(f"--output {name}: exists; give another name or --overwrite")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"--output {name}: the folder cannot be written to")
+
+
+def written(name: str, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written; what was there stays.
+    """
+    path = Path(name)
+    try:
+        with _replacing(path) as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"--output {name}: cannot be written ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,241 @@
+"""What does this configuration do, in steady state?
+
+A plan is evaluated as it stands; a workload needs a fixed deployment (at least its GPU), and gets the fewest replicas
+that carry its load on the cheapest offer that holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llmplan.errors import InputError
+from llmplan.evaluation import Evaluation, evaluate_plan
+from llmplan.perf.replica import most_decodes, replica_cost, requests_of
+from llmplan.plan.candidates import (
+    Candidate,
+    Evaluated,
+    Kind,
+    Question,
+    enumerate_candidates,
+    evaluate,
+    memory_message,
+    network_of,
+)
+from llmplan.provenance import provenance_of
+from llmplan.resolve import as_replicas, resolved_engine, resolved_model
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import DeploymentRequest
+from llmplan.spec.engine import Engine
+from llmplan.spec.hardware import Offer
+from llmplan.spec.model import Model
+from llmplan.spec.plan import Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
+from llmplan.spec.workload import Bucket, Fleet, Slo
+from llmplan.support import check_supported, gpu_and_count, offer_filter
+from llmplan.units import brief
+
+
+def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
+    """Return what a plan that llmplan wrote does, by today's catalog.
+
+    Raises
+    ------
+    LlmplanError
+        The catalog lacks something the plan names.
+    """
+    if answer.plan is None:
+        raise InputError("the file holds no plan")
+    evaluation = evaluate_plan(answer.plan, catalog)
+    provenance = provenance_of(catalog, answer.plan.models, evaluation.basis, answer.provenance.defaults)
+    said = list(_moved(answer, provenance.catalog_hash, provenance.fits_hash))
+    return Answer(
+        kind="estimate",
+        status="estimate",
+        plan=answer.plan,
+        cost=evaluation.cost,
+        predicted=evaluation.predicted,
+        pools=evaluation.pools,
+        findings=evaluation.findings,
+        warnings=(*said, *_misses(evaluation)),
+        provenance=provenance,
+    )
+
+
+def _moved(answer: Answer, catalog_hash: str, fits_hash: str) -> list[str]:
+    old = answer.provenance
+    if (old.catalog_hash, old.fits_hash) == (catalog_hash, fits_hash):
+        return []
+    return ["the catalog or its fits changed since this plan was made; figures may differ from the plan's own"]
+
+
+def _misses(evaluation: Evaluation) -> list[str]:
+    said = []
+    for finding in evaluation.findings:
+        unit = "s" if finding.metric.endswith("_s") else ""
+        measured, bound = (brief(x, unit) if unit else f"{x:.3g}" for x in (finding.measured, finding.bound))
+        said.append(f"{finding.pool}: {finding.metric} {measured} misses its bound {bound} ({finding.cause})")
+    return said
+
+
+def estimate_workload(
+    fleet: Fleet, catalog: Catalog, where: str = "fleet", origins: Mapping[str, str] | None = None
+) -> Answer:
+    """Return what the fixed deployment of a workload does, or why it does not fit.
+
+    Raises
+    ------
+    LlmplanError
+        The deployment is not fixed enough, or names something unknown or unsupported.
+    """
+    check_supported(fleet, where)
+    workload = fleet.workloads[0]
+    model, warnings = resolved_model(workload, catalog, where)
+    engine, defaults = resolved_engine(workload, catalog)
+    buckets = workload.buckets()
+    candidate, offer = _fixed(fleet, model, engine, catalog, where)
+    studied = _studied(candidate, model, engine, buckets, fleet, catalog)
+    provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins)
+    if not np.all(most_decodes(studied.cost, studied.requests) > 0):
+        return Answer(
+            kind="estimate",
+            status="infeasible",
+            infeasible=_does_not_fit(fleet, model, engine, studied, catalog),
+            warnings=tuple(warnings),
+            provenance=provenance,
+        )
+    count = workload.deployment.replicas or _enough(studied, buckets)
+    if workload.deployment.replicas is None:
+        defaults = [*defaults, f"deployment.replicas: {count}, the fewest that carry the load"]
+    plan = _plan(fleet, model, candidate, offer, buckets, count)
+    evaluation = evaluate_plan(plan, catalog)
+    return Answer(
+        kind="estimate",
+        status="estimate",
+        plan=plan,
+        cost=evaluation.cost,
+        predicted=evaluation.predicted,
+        pools=evaluation.pools,
+        findings=evaluation.findings,
+        warnings=(*warnings, *_misses(evaluation)),
+        provenance=provenance_of(catalog, plan.models, evaluation.basis, defaults, origins),
+    )
+
+
+def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: str) -> tuple[Candidate, Offer]:
+    """Return the one deployment that is asked for, and the cheapest offer that holds it."""
+    wanted = fleet.workloads[0].deployment
+    if wanted.gpu is None:
+        raise InputError(
+            f"{where}: deployment.gpu: missing; estimate wants a fixed deployment such as "
+            "{gpu: 4xh100-sxm, tp: 4} (recommend searches), or a plan"
+        )
+    name, count = gpu_and_count(wanted.gpu)
+    gpu = catalog.gpu(name)
+    request = _completed(wanted, count, where)
+    gpus = (request.tp or 1) * (request.pp or 1) * (request.dp or 1)
+    offers = catalog.offers(offer_filter(fleet))
+    kinds = {o.node.gpus: network_of(o) for o in reversed(offers)}
+    for node_gpus in sorted(kinds):
+        kind = Kind(gpu=gpu, gpus=node_gpus, network_bytes_per_s=kinds[node_gpus])
+        question = Question(model=model, engine=engine, wanted=request)
+        found, excuses = enumerate_candidates(question, [kind])
+        if excuses:
+            raise InputError(f"{where}: deployment: {excuses[0].candidate}: {excuses[0].message}")
+        if found:
+            holding = [o for o in offers if o.node.gpus == node_gpus]
+            return found[0], min(holding, key=lambda o: (_nodes(gpus, o) * o.usd_per_hour, o.name))
+    raise InputError(
+        f"{where}: deployment: {model.name} cannot be cut as {_cut(request)} on the offers of {gpu.name}; "
+        f"its nodes have {', '.join(str(n) for n in sorted(kinds)) or 'no'} GPUs"
+    )
+
+
+def _completed(wanted: DeploymentRequest, count: int | None, where: str) -> DeploymentRequest:
+    """Return the request with every width set: what is not given is 1, and tp takes the GPUs that are left."""
+    pp, dp = wanted.pp or 1, wanted.dp or 1
+    tp = wanted.tp or max((count or 1) // (pp * dp), 1)
+    if count is not None and tp * pp * dp != count:
+        raise InputError(
+            f"{where}: deployment: tp {tp} x pp {pp} x dp {dp} = {tp * pp * dp} GPUs, but gpu says {count}"
+        )
+    return wanted.model_copy(update={"tp": tp, "pp": pp, "dp": dp, "ep": wanted.ep or (dp if dp > 1 else 1)})
+
+
+def _cut(request: DeploymentRequest) -> str:
+    return " ".join(f"{n}{getattr(request, n)}" for n in ("tp", "pp", "dp", "ep"))
+
+
+def _nodes(gpus: int, offer: Offer) -> int:
+    return math.ceil(gpus / offer.node.gpus)
+
+
+def _studied(
+    candidate: Candidate, model: Model, engine: Engine, buckets: Sequence[Bucket], fleet: Fleet, catalog: Catalog
+) -> Evaluated:
+    traffic = fleet.workloads[0].traffic
+    closed = traffic.concurrency is not None
+    cost = replica_cost(as_replicas([candidate], model, engine, catalog))
+    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv)
+    within = evaluate([candidate], cost, requests, buckets, closed)
+    if np.all(within.capacity > 0):
+        return within
+    free = [b.model_copy(update={"slo": Slo()}) for b in buckets]
+    return evaluate([candidate], cost, requests, free, closed)
+
+
+def _enough(studied: Evaluated, buckets: Sequence[Bucket]) -> int:
+    """Return the fewest replicas that carry every bucket, priced each alone."""
+    busy = sum(b.load / float(studied.capacity[0, i]) for i, b in enumerate(buckets))
+    return max(1, math.ceil(busy - 1e-9))
+
+
+def _plan(
+    fleet: Fleet, model: Model, candidate: Candidate, offer: Offer, buckets: Sequence[Bucket], count: int
+) -> Plan:
+    gpus = candidate.deployment.gpus
+    fitting = max(1, offer.node.gpus // gpus)
+    nodes = math.ceil(count / fitting) * _nodes(gpus, offer)
+    name = f"{candidate.name} @ {offer.name}"
+    pool = Pool(
+        name=name,
+        deployment=candidate.deployment,
+        gpu=candidate.kind.gpu.name,
+        gpus=gpus,
+        count=count,
+        offer=offer.name,
+    )
+    return Plan(
+        fleet=fleet,
+        models={model.name: model},
+        buckets=tuple(buckets),
+        offers=(offer,),
+        rentals=(Rental(offer=offer.name, nodes=nodes),),
+        pools=(pool,),
+        shares=tuple(Share(bucket=b.name, pool=name, share=1.0) for b in buckets),
+    )
+
+
+def _does_not_fit(fleet: Fleet, model: Model, engine: Engine, studied: Evaluated, catalog: Catalog) -> Infeasible:
+    """Say what memory lacks, and the fewest GPUs of the same kind that hold the model."""
+    wanted = fleet.workloads[0].deployment
+    offers = catalog.offers(offer_filter(fleet))
+    name = studied.candidates[0].kind.gpu.name
+    kinds = [
+        Kind(gpu=catalog.gpu(name), gpus=n, network_bytes_per_s=0.0) for n in sorted({o.node.gpus for o in offers})
+    ]
+    free = wanted.model_copy(update={"tp": None, "pp": None, "dp": None, "ep": None})
+    found, _ = enumerate_candidates(Question(model=model, engine=engine, wanted=free), kinds)
+    nearest = []
+    if found:
+        cost = replica_cost(as_replicas(found, model, engine, catalog))
+        requests = requests_of(fleet.workloads[0].buckets(), cost.window_tokens, 0.0)
+        fits = np.all(most_decodes(cost, requests) > 0, axis=1)
+        able = sorted((c.deployment.gpus, c.name) for c, ok in zip(found, fits, strict=True) if ok)
+        nearest = [Nearest(change=f"{gpus}x{name}: {layout}") for gpus, layout in able[:1]]
+    return Infeasible(
+        reason=f"{studied.candidates[0].name} does not fit: {memory_message(studied, 0)}",
+        binding="memory",
+        nearest=tuple(nearest),
+    )

@@ -1,0 +1,1 @@
+"""Nouns → text: sections once, then a table, Markdown, CSV, JSON or YAML of them."""

@@ -1,0 +1,300 @@
+"""An answer as sections of short rows: what every text format prints.
+
+Money has two decimals, other figures three significant digits; times and sizes are in handy units.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from llmplan.spec.plan import Answer, Plan, Pool, PoolPrediction, Predicted
+from llmplan.spec.workload import Bucket
+from llmplan.units import brief, significant
+
+MOST_EXCUSES = 12
+MUCH_DEARER = 3.0
+"""From so many times the cost on, an alternative is compared by that factor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A title, lines of text, and a table; any of them may be empty."""
+
+    title: str = ""
+    lines: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    right: frozenset[int] = frozenset()
+    """Columns of numbers."""
+    wrap: frozenset[int] = frozenset()
+    """Columns that may be folded when the terminal is narrow."""
+
+
+def sections_of(answer: Answer, explain: bool = False, wide: bool = False) -> list[Section]:
+    """Return the sections of an answer, most wanted first."""
+    found = [*(_infeasible(answer) if answer.infeasible is not None else _plan_sections(answer, wide))]
+    if explain:
+        found += [*_explanation(answer)]
+    found += [*_notes(answer, explain)]
+    return found
+
+
+def money(usd: float) -> str:
+    """Return dollars with cents, or without from 1,000 up."""
+    return f"${usd:,.2f}" if abs(usd) < 1000 else f"${usd:,.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1f} %"
+
+
+def asked_for(plan: Plan) -> str:
+    """Return what a plan serves, in one line."""
+    workload = plan.fleet.workloads[0]
+    model = workload.model or "a measured table"
+    buckets = plan.buckets
+    load = sum(b.load for b in buckets)
+    unit = "requests/s" if buckets[0].requests_per_s is not None else "in flight"
+    lengths = f"{_mean(buckets, 'input_tokens')} in / {_mean(buckets, 'output_tokens')} out"
+    return f"{model} ({load:,.4g} {unit}, {lengths})"
+
+
+def _mean(buckets: Sequence[Bucket], field: str) -> str:
+    load = sum(b.load for b in buckets)
+    return f"{sum(b.load * getattr(b, field) for b in buckets) / load:,.0f}"
+
+
+def _plan_sections(answer: Answer, wide: bool) -> Iterator[Section]:
+    plan, cost = answer.plan, answer.cost
+    if plan is None or cost is None:
+        return
+    lead = "Cheapest plan" if answer.kind == "plan" else "Estimate"
+    yield Section(
+        title=f"{lead} for {asked_for(plan)}",
+        lines=(f"{money(cost.usd_per_hour)}/h · {money(cost.usd_per_month)}/month · {_proof(answer)}",),
+    )
+    yield _rent(plan, wide)
+    yield _pools(answer, plan)
+    yield _shares(plan)
+    yield Section(title="Predicted", lines=tuple(_predictions(answer)))
+    per = [("input", cost.usd_per_mtok_input), ("output", cost.usd_per_mtok_output), ("total", cost.usd_per_mtok_total)]
+    prices = " · ".join(f"{name} {_tiny_money(usd)}" for name, usd in per if usd is not None)
+    dates = ", ".join(f"{p} {d.isoformat() if d else 'undated'}" for p, d in cost.price_dates.items())
+    yield Section(
+        title="Cost",
+        lines=(
+            *((f"per 1M tokens: {prices} (each bears the whole bill)",) if prices else ()),
+            f"not included: {cost.not_included}",
+            f"prices of: {dates}",
+        ),
+    )
+    if answer.alternatives:
+        yield _alternatives(answer, cost.usd_per_hour)
+
+
+def _tiny_money(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${significant(usd)}"
+
+
+def _proof(answer: Answer) -> str:
+    proof = answer.optimality
+    if proof is None:
+        return "steady state of a fixed deployment"
+    said = f"{proof.status}, gap {100 * proof.gap:.2g} % ({proof.solver}, plan re-checked)"
+    return said if answer.status != "slo_not_confirmed" else f"{said}; bounds NOT kept"
+
+
+def _rent(plan: Plan, wide: bool) -> Section:
+    offers = {o.name: o for o in plan.offers}
+    rows = []
+    for rental in plan.rentals:
+        offer = offers[rental.offer]
+        gpus = f"{rental.nodes * offer.node.gpus} {offer.node.gpu}"
+        name = f"{offer.provider} {offer.node.name}"
+        place = f"{offer.region} {offer.market}"
+        date = (offer.snapshot.isoformat() if offer.snapshot else "-",) if wide else ()
+        rows.append((str(rental.nodes), name, place, gpus, f"{rental.nodes * offer.usd_per_hour:.2f}", *date))
+    header = ("nodes", "rent", "region, market", "GPUs", "USD/h", *(("price of",) if wide else ()))
+    return Section(header=header, rows=tuple(rows), right=frozenset({0, 4}), wrap=frozenset({1, 2}))
+
+
+def _pools(answer: Answer, plan: Plan) -> Section:
+    rows = []
+    for pool in plan.pools:
+        told = answer.pools[pool.name]
+        ttft, tpot = (_shown(told, name) for name in ("ttft", "tpot"))
+        rows.append(
+            (str(pool.count), *_cut(pool), _percent(told.utilization), _percent(1 - told.utilization), ttft, tpot)
+        )
+    header = ("replicas", "layout", "formats", "load", "head-room", "TTFT", "TPOT")
+    return Section(header=header, rows=tuple(rows), right=frozenset({0, 3, 4, 5, 6}), wrap=frozenset({1}))
+
+
+def _cut(pool: Pool) -> tuple[str, str]:
+    if pool.deployment is None:
+        return pool.gpu, "as measured"
+    stage = pool.deployment.stage
+    kv = pool.deployment.kv_dtype
+    return f"{pool.gpu} {stage.layout}", f"{stage.weight_dtype}, KV {kv}"
+
+
+def _shown(told: PoolPrediction, metric: str) -> str:
+    """Return the percentile of a metric as people read it."""
+    for name, predicted in told.metrics.items():
+        if name.startswith(f"{metric}_p") and predicted.value is not None:
+            return f"{brief(predicted.value, 's')} {name.split('_')[1]}"
+    return "-"
+
+
+def _shares(plan: Plan) -> Section:
+    if len(plan.pools) == 1 and len(plan.buckets) == 1:
+        return Section()
+    short = {
+        pool.name: _cut(pool)[0] + ("" if pool.deployment is None else f" @ {pool.offer.split('/')[1]}")
+        for pool in plan.pools
+    }
+    rows = []
+    for bucket in plan.buckets:
+        parts = [f"{_percent(s.share)} {short[s.pool]}" for s in plan.shares if s.bucket == bucket.name]
+        rate = f"{significant(bucket.load)}/s" if bucket.requests_per_s is not None else significant(bucket.load)
+        rows.append((bucket.name, rate, ", ".join(parts)))
+    return Section(header=("bucket", "load", "routing"), rows=tuple(rows), right=frozenset({1}), wrap=frozenset({0, 2}))
+
+
+def _predictions(answer: Answer) -> Iterator[str]:
+    bounds: dict[str, float] = {}
+    for bucket in answer.plan.buckets if answer.plan else ():
+        for metric, bound in bucket.slo.bounds().items():
+            key = f"{metric}_{bound.label}_s"
+            bounds[key] = min(bounds.get(key, bound.bound_s), bound.bound_s)
+    for name, predicted in answer.predicted.items():
+        if name.endswith("_s") and name.split("_")[0] in ("ttft", "tpot", "e2e"):
+            yield _prediction(name, predicted, bounds.get(name))
+    rate = answer.predicted.get("tokens_per_s")
+    if rate is not None and rate.value is not None:
+        yield f"throughput {significant(rate.value)} output tokens/s"
+
+
+def _prediction(name: str, predicted: Predicted, bound_s: float | None) -> str:
+    metric, which, _ = name.split("_")
+    label = f"{metric.upper()} {which}"
+    if predicted.value is None:
+        return f"{label}: no value ({predicted.reason})"
+    said = f"{label} {brief(predicted.value, 's')}"
+    if bound_s is not None:
+        said += f", bound {brief(bound_s, 's')}"
+    low, high = predicted.low or 0.0, predicted.high or 0.0
+    method = "approximation, not simulated" if predicted.method == "approximation" else predicted.method
+    return f"{said}, band {brief(low, 's')} to {brief(high, 's')} ({predicted.basis}; {method})"
+
+
+def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
+    rows = []
+    for other in answer.alternatives:
+        if other.usd_per_hour is None:
+            rows.append((other.name, "-", "-", other.reason))
+            continue
+        times = other.usd_per_hour / usd_per_hour
+        more = f"{100 * (times - 1):+.1f} %" if times < MUCH_DEARER else f"x {times:,.0f}"
+        replicas = ", ".join(
+            f"{n} x {name.split(' @ ')[0].removeprefix(other.name + '-')}" for name, n in other.replicas.items()
+        )
+        rows.append((other.name, f"{other.usd_per_hour:,.2f}", more, replicas))
+    return Section(
+        title="Cheapest plans on less",
+        header=("only", "USD/h", "", "replicas"),
+        rows=tuple(rows),
+        right=frozenset({1, 2}),
+        wrap=frozenset({3}),
+    )
+
+
+def _infeasible(answer: Answer) -> Iterator[Section]:
+    no = answer.infeasible
+    if no is None:
+        return
+    yield Section(title=f"infeasible: {no.reason}", lines=(f"binding constraint: {no.binding}",))
+    if no.best_reachable:
+        rows = tuple((name, value) for name, value in no.best_reachable.items())
+        yield Section(header=("best reachable alone", "without load"), rows=rows, wrap=frozenset({1}))
+    priced = tuple(
+        (n.change, f"{money(n.usd_per_hour)}/h" if n.usd_per_hour is not None else "fits") for n in no.nearest
+    )
+    if priced:
+        yield Section(header=("nearest feasible", "costs"), rows=priced, right=frozenset({1}), wrap=frozenset({0}))
+    elif answer.kind == "plan":
+        yield Section(lines=("nearest feasible: none found by changing one thing",))
+    if no.rejected:
+        said = " · ".join(f"{count} {reason}" for reason, count in no.rejected.items())
+        yield Section(lines=(f"rejected: {said}",))
+
+
+def _explanation(answer: Answer) -> Iterator[Section]:
+    for name, told in answer.pools.items():
+        if told.operators:
+            said = " · ".join(f"{op} {_percent(s)}" for op, s in told.operators.items() if s >= 0.005)
+            step = brief(told.step_mean_s or 0.0, "s")
+            yield Section(title=f"Time of the mean step of {name}", lines=(f"{step}: {said}",))
+        if told.memory is not None:
+            yield _memory(name, told)
+    proof = answer.optimality
+    if proof is not None:
+        yield Section(
+            title="Proof",
+            lines=(
+                f"objective {proof.objective_usd_per_hour:.6g} USD/h, bound {proof.bound_usd_per_hour:.6g} USD/h",
+                proof.scope,
+            ),
+        )
+    if answer.excuses:
+        yield _excuses(answer)
+    if answer.provenance.origins:
+        rows = tuple(answer.provenance.origins.items())
+        yield Section(header=("value", "set by"), rows=rows)
+
+
+def _memory(name: str, told: PoolPrediction) -> Section:
+    memory = told.memory
+    if memory is None:
+        return Section()
+    parts = ("reserved", "framework", "activation", "weights", "kv_pool")
+    rows = tuple(
+        (part.replace("_", " "), brief(size, "B"), _percent(size / memory.device_bytes))
+        for part in parts
+        for size in [getattr(memory, f"{part}_bytes")]
+    )
+    said = f"{memory.kv_tokens:,.0f} tokens of KV in the replica, {_percent(told.kv_use or 0)} in use on average"
+    return Section(
+        title=f"Memory of one GPU of {name}",
+        lines=(said,),
+        header=("part", "size", "share"),
+        rows=rows,
+        right=frozenset({1, 2}),
+    )
+
+
+def _excuses(answer: Answer) -> Section:
+    counts = Counter(excuse.reason for excuse in answer.excuses)
+    first: dict[tuple[str, str], str] = {}
+    for excuse in answer.excuses:
+        key = (excuse.reason, excuse.candidate.split("-tp")[0].split("-pp")[0])
+        first.setdefault(key, f"{excuse.candidate}: {excuse.message}")
+    rows = tuple((reason, text) for (reason, _), text in sorted(first.items()))
+    total = " · ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
+    return Section(
+        title=f"Dropped: {total}",
+        header=("reason", "for example"),
+        rows=rows[:MOST_EXCUSES],
+        wrap=frozenset({1}),
+    )
+
+
+def _notes(answer: Answer, explain: bool) -> Iterator[Section]:
+    if answer.warnings:
+        yield Section(title="Warnings", lines=answer.warnings)
+    if explain:
+        p = answer.provenance
+        hashes = f"llmplan {p.llmplan_version} · catalog {p.catalog_hash} · fits {p.fits_hash}"
+        yield Section(title="Provenance", lines=(hashes, f"TPOT: {p.tpot_definition}"))
