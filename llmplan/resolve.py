@@ -31,7 +31,7 @@ def resolved_model(workload: Workload, catalog: Catalog, where: str) -> tuple[Mo
     """
     if workload.model is None:
         raise InputError(f"{where}: model: missing; give a catalog name (llmplan models list) or a config.json")
-    return read_model(workload.model, catalog)
+    return read_model(workload.model, catalog, beside=where)
 
 
 def resolved_engine(workload: Workload, catalog: Catalog) -> tuple[Engine, list[str]]:

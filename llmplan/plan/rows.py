@@ -84,10 +84,10 @@ def build(
 
     problem = pulp.LpProblem("mix", pulp.LpMinimize)
     replicas = [problem.add_variable(f"y_{c}", 0, cat="Integer") for c in range(len(task.columns))]
-    top, cat = (1, "Continuous") if slices is None else (slices, "Integer")
+    cat = "Continuous" if slices is None else "Integer"
     able = np.isfinite(task.work) & (task.load > 0)[:, None]  # (B, C)
     parts = {
-        (int(b), int(c)): problem.add_variable(f"x_{b}_{c}", 0, top, cat=cat)
+        (int(b), int(c)): problem.add_variable(f"x_{b}_{c}", 0, slices, cat=cat)
         for b, c in zip(*np.nonzero(able), strict=True)
     }
     served = problem.add_variable("served", 0, 1) if partly else 1

@@ -81,17 +81,15 @@ def fewest(task: Task, found: Found, effort: Effort) -> Found:
         return found
     cap = min(found.value * (1 + FREEZE), task.limits.usd_per_hour or inf)
     frozen = replace(task, limits=Limits(gpus=task.limits.gpus, usd_per_hour=cap))
-    rows = build(frozen, careful=True, used=True)
-    rows.problem.setObjective(rows.configurations)
-    outcome = solve(rows.problem, 0.0, effort.node_limit, effort.time_limit_s, effort.prefer)
-    if outcome.status not in ("optimal", "feasible"):
-        return found
-    counts = rows.counts()
-    if not keeps(frozen, counts):
-        return found
-    counts = tidy(frozen, counts)
-    fewer = np.count_nonzero(counts) < np.count_nonzero(found.counts)
-    return replace(found, counts=counts, value=price(task, counts)) if fewer else found
+    for careful in (False, True):
+        rows = build(frozen, careful=careful, used=True)
+        rows.problem.setObjective(rows.configurations)
+        outcome = solve(rows.problem, 0.0, effort.node_limit, effort.time_limit_s, effort.prefer)
+        if outcome.status in ("optimal", "feasible") and keeps(frozen, rows.counts()):
+            counts = tidy(frozen, rows.counts())
+            fewer = np.count_nonzero(counts) < np.count_nonzero(found.counts)
+            return replace(found, counts=counts, value=price(task, counts)) if fewer else found
+    return found
 
 
 def _confirmed(task: Task, gap: float, effort: Effort, goal: Goal) -> tuple[Counts | None, Outcome]:
@@ -145,7 +143,7 @@ def judged(
     if counts is None:
         return Found(counts=None, status=outcome.status, value=inf, bound=floor, solver=outcome.solver)
     flag = ""
-    if counts is plain and claimed - witness > gap * claimed + COST_TOLERANCE:
+    if counts is plain and claimed * (1 - gap) > witness + COST_TOLERANCE:
         flag = _doubt(outcome, claimed, witness)
     bound = outcome.bound
     if bound > value + COST_TOLERANCE * max(1.0, value):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llmplan.spec.plan import Answer, Plan, Pool, PoolPrediction, Predicted
+from llmplan.spec.plan import Alternative, Answer, Plan, Pool, PoolPrediction, Predicted
 from llmplan.spec.workload import Bucket
 from llmplan.units import brief, significant
 
@@ -198,9 +198,7 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
             continue
         times = other.usd_per_hour / usd_per_hour
         more = f"{100 * (times - 1):+.1f} %" if times < MUCH_DEARER else f"x {times:,.0f}"
-        replicas = ", ".join(
-            f"{n} x {name.split(' @ ')[0].removeprefix(other.name + '-')}" for name, n in other.replicas.items()
-        )
+        replicas = ", ".join(f"{n} x {name}" for name, n in _by_deployment(other).items())
         rows.append((other.name, f"{other.usd_per_hour:,.2f}", more, replicas))
     return Section(
         title="Cheapest plans on less",
@@ -209,6 +207,14 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
         right=frozenset({1, 2}),
         wrap=frozenset({3}),
     )
+
+
+def _by_deployment(other: Alternative) -> dict[str, int]:
+    """Return replicas by deployment, whatever offers they are on; the GPU is left out where it names the plan."""
+    counts: Counter[str] = Counter()
+    for name, count in other.replicas.items():
+        counts[name.split(" @ ")[0].removeprefix(f"{other.name}-")] += count
+    return dict(counts)
 
 
 def _infeasible(answer: Answer) -> Iterator[Section]:

@@ -148,19 +148,25 @@ def _check_paths(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
         raise InputError(f"{shown}: no field {head!r}; {full or 'llmplan schema workload lists them'}")
 
 
-def read_model(name: str, catalog: Catalog) -> tuple[Model, list[str]]:
+def read_model(name: str, catalog: Catalog, beside: str | None = None) -> tuple[Model, list[str]]:
     """Return a model of the catalog, or of a local config.json (or a folder that holds one), and warnings.
+
+    Parameters
+    ----------
+    beside : str, optional
+        File that names the model: a relative path is looked for in its folder first.
 
     Raises
     ------
     LlmplanError
         Neither a catalog name nor a path, or a config.json that cannot be used.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
+    if beside is not None and not path.is_absolute() and (Path(beside).parent / path).exists():
+        path = Path(beside).parent / path
     looks_local = name.endswith((".json", ".yaml", ".yml")) or name.startswith((".", "/", "~")) or path.is_dir()
     if not looks_local:
         return catalog.model(name), []
-    path = path.expanduser()
     if path.is_dir():
         path = path / "config.json"
     text, where = read_text(str(path))

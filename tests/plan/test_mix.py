@@ -3,6 +3,7 @@
 import csv
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -262,7 +263,7 @@ class TestSmallNumbers:
     @pytest.mark.parametrize("rate", [1e-9, 1e-3, 1e3, 1e5])
     def test_scale_of_the_load(self, rate):
         mix = exact([gpu("any", 2.0, [8, 5])], [0.5 * rate, 0.5 * rate])
-        assert mix.usd_per_hour == 2.0 * np.ceil(0.1625 * rate - 1e-6)
+        assert mix.usd_per_hour == 2.0 * max(1, np.ceil(0.1625 * rate - 1e-6))
 
 
 class TestLaws:
@@ -286,12 +287,12 @@ class TestLaws:
     def test_cost_never_falls_when_demand_grows(self):
         for columns, load in self.instances(4):
             costs = [exact(columns, [rate * k / 4 for rate in load]).usd_per_hour for k in range(1, 13)]
-            assert all(b >= a - 1e-6 for a, b in zip(costs, costs[1:], strict=False))
+            assert all(b >= a - 1e-6 for a, b in pairwise(costs))
 
     def test_cost_never_rises_when_an_offer_is_added(self):
         for columns, load in self.instances():
             costs = [exact(columns[n:], load).usd_per_hour for n in range(len(columns))]
-            assert all(b >= a - 1e-6 for a, b in zip(costs, costs[1:], strict=False))
+            assert all(b >= a - 1e-6 for a, b in pairwise(costs))
 
     def test_cost_scales_with_prices(self):
         for columns, load in self.instances():
@@ -383,10 +384,9 @@ class TestLies:
         self.say(monkeypatch, "unknown")
         mix = exact(*toy())
         assert (mix.status, "cut short" in mix.flag) == ("feasible", True)
+        monkeypatch.setattr(search, "ceiling", lambda *_: None)
         with pytest.raises(SolverError, match="allow more nodes or seconds"):
-            cheapest_mix(*toy(), Limits(gpus=1, usd_per_hour=3.7), gap=0.0) if False else cheapest_mix(
-                [gpu("a", 1.0, [1]), gpu("b", 1.9, [2])], [2.5], Limits(usd_per_hour=2.85)
-            )
+            cheapest_mix(*toy())
 
     def test_known_cheaper_plan_is_kept(self, monkeypatch):
         columns, load = toy(rate=32)
