@@ -232,8 +232,10 @@ def _does_not_fit(fleet: Fleet, model: Model, engine: Engine, studied: Evaluated
         cost = replica_cost(as_replicas(found, model, engine, catalog))
         requests = requests_of(fleet.workloads[0].buckets(), cost.window_tokens, 0.0)
         fits = np.all(most_decodes(cost, requests) > 0, axis=1)
-        able = sorted((c.deployment.gpus, c.name) for c, ok in zip(found, fits, strict=True) if ok)
-        nearest = [Nearest(change=f"{gpus}x{name}: {layout}") for gpus, layout in able[:1]]
+        able = sorted(
+            (c.deployment.gpus, c.deployment.stage.layout.pp, c.name) for c, ok in zip(found, fits, strict=True) if ok
+        )
+        nearest = [Nearest(change=f"{gpus}x{name}: {layout}") for gpus, _, layout in able[:1]]
     return Infeasible(
         reason=f"{studied.candidates[0].name} does not fit: {memory_message(studied, 0)}",
         binding="memory",

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmplan.perf.replica import (
     METRICS,
+    Booleans,
     Bounds,
     Operating,
     ReplicaCost,
@@ -185,7 +186,7 @@ def _candidate(plan: Plan, pool: Pool, catalog: Catalog) -> Candidate:
     return Candidate(name=pool.name, deployment=pool.deployment, kind=kind, hosts=hosts)
 
 
-def _masked(bounds: Bounds, used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Bounds:
+def _masked(bounds: Bounds, used: Booleans) -> Bounds:
     rows = {f"{metric}_s": np.where(used, getattr(bounds, f"{metric}_s"), np.inf) for metric in METRICS}
     quantiles = {f"{metric}_quantile": getattr(bounds, f"{metric}_quantile") for metric in METRICS}
     return Bounds(**rows, **quantiles)
@@ -310,14 +311,24 @@ def _whole(study: Study, pools: Mapping[str, PoolPrediction], throughput: Floats
         values = {p: float(pools[p].metrics[name].value or 0) for p in pools}
         mean = sum(values[p] * weights[p] for p in pools) / sum(weights.values())
         found[name] = _banded(study, mean, name.replace("_mean", ""), basis, one.method or "approximation")
-    for metric in METRICS:
-        for label, value in _by_percentile(study, metric, _metric(study, metric)).items():
-            band = "tpot_s" if metric == "tpot" else "ttft_s"
-            found[f"{metric}_{label}_s"] = _banded(study, value, band, basis, "approximation")
+    for owner, buckets in _classes_apart(plan).items():
+        for metric in METRICS:
+            own = np.where(buckets, _metric(study, metric), np.nan)
+            for label, value in _by_percentile(study, metric, own).items():
+                band = "tpot_s" if metric == "tpot" else "ttft_s"
+                found[f"{owner}{metric}_{label}_s"] = _banded(study, value, band, basis, "approximation")
     output = float(np.sum(throughput * [b.output_tokens for b in plan.buckets]))
     found["requests_per_s"] = _served(study, float(throughput.sum()), basis)
     found["tokens_per_s"] = _served(study, output, basis)
     return found
+
+
+def _classes_apart(plan: Plan) -> dict[str, Booleans]:
+    """Return which buckets belong together: all, or by class (`chat.`) where classes have bounds of their own."""
+    if len({b.slo for b in plan.buckets}) < 2:
+        return {"": np.ones((1, len(plan.buckets)), dtype=bool)}
+    names = dict.fromkeys(b.traffic_class for b in plan.buckets)
+    return {f"{name}.": np.array([[b.traffic_class == name for b in plan.buckets]]) for name in names}
 
 
 def _served(study: Study, value: float, basis: Basis) -> Predicted:

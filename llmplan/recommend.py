@@ -44,6 +44,7 @@ from llmplan.spec.plan import (
     Rental,
     Search,
     Share,
+    Status,
 )
 from llmplan.spec.readers import ProfileRow
 from llmplan.spec.workload import Bucket, Fleet
@@ -54,6 +55,8 @@ TIGHTER = 0.999
 """A pool that missed a bound is given slightly less than it carried."""
 SMALLEST_SHARE = 1e-9
 """Shares below this are rounding of the solver."""
+GAP_TOLERANCE = 1e-9
+"""A gap this little above what was asked is rounding."""
 
 Progress = Callable[[str, str], None]
 
@@ -109,6 +112,8 @@ class Found:
     search: Search
     defaults: tuple[str, ...]
     warnings: tuple[str, ...]
+    first_bound_usd_per_hour: float = 0.0
+    """Bound of the first solve, before any capacity was lowered."""
 
 
 def recommend_plan(
@@ -159,12 +164,12 @@ def recommend_plan(
     evaluation = found.evaluation
     return Answer(
         kind="plan",
-        status=_status(found.mix, evaluation, options.gap),
+        status=_status(found, found.mix, options.gap),
         plan=found.plan,
         cost=evaluation.cost,
         predicted=evaluation.predicted,
         pools=evaluation.pools,
-        optimality=_optimality(found.mix, options),
+        optimality=_optimality(found, found.mix, options),
         search=found.search,
         alternatives=_alternatives(setting, found),
         excuses=found.excuses,
@@ -317,6 +322,8 @@ def _settled(
         found = replace(found, mix=mix, search=found.search.model_copy(update={"rounds": number}))
         if isinstance(mix, NoMix):
             return replace(found, plan=None, evaluation=None)
+        if number == 1:
+            found = replace(found, first_bound_usd_per_hour=mix.bound_usd_per_hour)
         plan = _plan(setting.fleet, found, mix, offers, models, candidates)
         evaluation = evaluate_plan(plan, setting.catalog)
         said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
@@ -410,27 +417,33 @@ def _tightened(columns: Sequence[Column], evaluation: Evaluation) -> list[Column
     ]
 
 
-def _status(mix: Mix, evaluation: Evaluation, gap: float) -> str:
-    if evaluation.findings:
+def _status(found: Found, mix: Mix, gap: float) -> Status:
+    if found.evaluation is not None and found.evaluation.findings:
         return "slo_not_confirmed"
-    if mix.gap > gap + 1e-9:
-        return "gap_not_reached"
-    return mix.status
+    if found.search.rounds > 1:
+        return "feasible"
+    return "gap_not_reached" if mix.gap > gap + GAP_TOLERANCE else mix.status
 
 
-def _optimality(mix: Mix, options: Options) -> Optimality:
-    slices = options.slice_factor is not None
+def _optimality(found: Found, mix: Mix, options: Options) -> Optimality:
+    """Return the proof. After a tightened round the bound is the first round's: each bucket priced alone."""
+    repriced = found.search.rounds > 1
+    bound = min(found.first_bound_usd_per_hour, mix.usd_per_hour)
+    if options.slice_factor is not None:
+        scope = f"over assignments of {options.slice_factor} whole slices a bucket"
+    elif repriced:
+        scope = "over the enumerated candidates, each bucket priced alone; the plan keeps the bounds of mixed requests"
+    else:
+        scope = "over the enumerated candidates and their predicted capacities"
     return Optimality(
-        status=mix.status,
+        status="feasible" if repriced else mix.status,
         objective_usd_per_hour=mix.usd_per_hour,
-        bound_usd_per_hour=mix.bound_usd_per_hour,
-        gap=mix.gap,
+        bound_usd_per_hour=bound,
+        gap=1 - bound / mix.usd_per_hour if mix.usd_per_hour > 0 else 0.0,
         solver=mix.solver,
         verified=mix.verified,
         deterministic=options.time_limit_s is None,
-        scope=f"over assignments of {options.slice_factor} whole slices a bucket"
-        if slices
-        else "over the enumerated candidates and their predicted capacities",
+        scope=scope,
     )
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from llmplan.errors import LlmplanError
 from llmplan.perf.attention import causal_pairs
 from llmplan.perf.fits import Device, gathered
-from llmplan.perf.formats import computes
+from llmplan.perf.formats import COMPUTE_TYPE, computes
 from llmplan.perf.replica import ReplicaCost, Requests, at_load, most_decodes, operating, replica_cost
 from llmplan.perf.roofline import Floats
 from llmplan.resolve import device
@@ -52,6 +52,8 @@ STEADY_SHARE = 0.977
 """Reported over steady throughput of a closed-loop run: ramp-up and drain (measured, standard deviation .007)."""
 LENGTH_SPREAD = {"uniform[0.8L,L]": 0.2**2 / 12 / 0.9**2}
 """Variance over squared mean of prompt and answer lengths; other distributions are fixed."""
+BURST_SHARE = 0.1
+"""Share of a run's requests that arrive at its start, all at once (InferenceX: 10 requests for each one in flight)."""
 STAND_INS = {"atom": "vllm"}
 """Engines without an entry, predicted as another and printed under their own name."""
 SUFFIXES = ("", "-hf", "-Instruct")
@@ -69,8 +71,9 @@ FEWEST_ROWS = 5
 REACHED = 0.98
 """Share of the requests in flight below which the predicted batch is at its limit."""
 
-METRICS = ("tpot_s", "ttft_s", "ttft_p50_s", "throughput")
-BAND_METRICS = ("ttft_s", "tpot_s", "throughput")
+METRICS = ("tpot_s", "ttft_s", "ttft_burst_s", "ttft_p50_s", "throughput")
+BANDED_BY = {"ttft_s": "ttft_burst_s", "tpot_s": "tpot_s", "throughput": "throughput"}
+"""Metric of a band, and the score that it is taken from: TTFT with the harness's own burst counted."""
 BANDED: tuple[Basis, ...] = ("calibrated", "transferred", "datasheet")
 LOW, HIGH = 0.05, 0.95
 AMD = "AMD"
@@ -294,7 +297,7 @@ def _measured(row: Mapping[str, str]) -> dict[str, float]:
         found["tpot_s"] = tpot / 1e3
     known = row["source"] not in UNKNOWN_HARNESS
     if ttft and known and not _stalled(row):
-        found["ttft_s"] = ttft / 1e3
+        found["ttft_s"] = found["ttft_burst_s"] = ttft / 1e3
     if middle and known:
         found["ttft_p50_s"] = middle / 1e3
     if rate:
@@ -316,7 +319,7 @@ def _refuse_impossible(run: Run) -> None:
     if run.model.published_parameters and not any(ffn.kind == "moe" for ffn in run.model.ffn.values()):
         rate = run.concurrency / (ttft + tpot * (run.output - 1)) * 1e3
         flop = 2 * run.model.published_parameters * (run.prompt + run.output) * rate
-        peak = run.gpu.flop_per_s["fp8" if run.weight_dtype == "fp8" else "bf16"]
+        peak = run.gpu.flop_per_s[COMPUTE_TYPE[run.weight_dtype]]
         if flop > HIGHEST_MFU * peak * run.layout.gpus:
             raise RefusedError("impossible_rate")
 
@@ -375,13 +378,13 @@ def _column(values: Iterable[float]) -> Floats:
     return np.array([float(v) for v in values])[:, None]
 
 
-def predicted(runs: Sequence[Run], shelf: Shelf, kv_dtype: KvDtype = "bf16") -> tuple[list[Scored], int]:
+def predicted(runs: Sequence[Run], shelf: Shelf, kv_dtype: KvDtype | None = None) -> tuple[list[Scored], int]:
     """Return runs of one model and engine on every basis, and how many fit no memory: one call of the model."""
     asked = [(run, known, hidden) for run in runs for known, hidden in devices(run, shelf)]
     engine = runs[0].engine
     replicas = gathered(
         runs[0].model,
-        [_deployment(run, kv_dtype) for run, _, _ in asked],
+        [_deployment(run, kv_dtype or kv_of(run)) for run, _, _ in asked],
         [known for _, known, _ in asked],
         [engine] * len(asked),
         [False] * len(asked),
@@ -393,9 +396,20 @@ def predicted(runs: Sequence[Run], shelf: Shelf, kv_dtype: KvDtype = "bf16") -> 
         if not fits[i]:
             homeless += not hidden
             continue
-        values = {name: float(column[i, 0]) for name, column in metrics.items() if name in run.measured}
+        wanted = [name for name in run.measured if not (limited[i] and name.startswith("ttft"))]
+        values = {name: float(metrics[name][i, 0]) for name in wanted}
         found.append(Scored(run=run, basis=known.basis, hidden=hidden, predicted=values, limited=bool(limited[i])))
     return found, homeless
+
+
+def kv_of(run: Run) -> KvDtype:
+    """Return the KV format that was deployed: TensorRT-LLM takes fp8 where NVIDIA's checkpoint asks for it.
+
+    Those are the quantized checkpoints of models that are published in bf16 (`kv_cache_quant_algo` of their
+    `hf_quant_config.json`); all other runs have the engines' default.
+    """
+    asked = run.model.weights.dtype == "bf16" and run.weight_dtype in ("fp8", "nvfp4")
+    return "fp8" if asked and run.engine.name == "trtllm" else "bf16"
 
 
 def _deployment(run: Run, kv_dtype: KvDtype) -> Deployment:
@@ -425,7 +439,8 @@ def _metrics(cost: ReplicaCost, runs: Sequence[Run]) -> tuple[dict[str, Floats],
     tokens = requests.decodes + 1
     ttft = closed.ttft_mean_s(requests)
     rate = np.where(offline, full.requests_per_s, STEADY_SHARE * closed.requests_per_s) * tokens / gpus
-    metrics = {"tpot_s": closed.step_s, "ttft_s": ttft, "ttft_p50_s": ttft, "throughput": rate}
+    burst = ttft + BURST_SHARE * (load - 1) / 2 * closed.lane_service_s
+    metrics = {"tpot_s": closed.step_s, "ttft_s": ttft, "ttft_burst_s": burst, "ttft_p50_s": ttft, "throughput": rate}
     limited = ~offline & (closed.concurrency < REACHED * load)
     return metrics, (most > 0)[:, 0], limited[:, 0]
 
@@ -463,7 +478,8 @@ def summary(parts: Sequence[Scored], metric: str) -> dict[str, float] | None:
     }
 
 
-KEYS = ("source", "load", "engine", "gpu", "family", "grade", "basis", "metric")
+KEYS = ("source", "load", "engine", "gpu", "family", "grade", "metric", "basis")
+ERRORS = ("mdape", "mape", "p90", "wape", "bias")
 
 
 def cells(parts: Sequence[Scored]) -> list[dict[str, str]]:
@@ -474,28 +490,40 @@ def cells(parts: Sequence[Scored]) -> list[dict[str, str]]:
             pooled.setdefault(_key(part, metric), []).append(part)
     small = [key for key, members in pooled.items() if len(members) < FEWEST_ROWS]
     for key in small:
-        other = (key[0], key[1], "other", "other", "other", *key[5:])
+        other = (*key[:2], "other", "other", "other", *key[5:])
         pooled.setdefault(other, []).extend(pooled.pop(key))
     lines = []
     for key, members in sorted(pooled.items()):
-        found = summary(members, key[-1])
+        own = dict(zip(KEYS, key, strict=True))
+        found = summary(members, own["metric"])
         if found is None or found["n"] < FEWEST_ROWS:
             continue
-        numbers = {name: f"{found[name]:.1f}" for name in ("mdape", "mape", "p90", "wape", "bias")}
-        lines.append({**dict(zip(KEYS, key, strict=True)), "n": str(found["n"]), **numbers})
+        basis = own.pop("basis")
+        numbers = {name: f"{found[name]:.1f}" for name in ERRORS}
+        lines.append({**own, "n": str(found["n"]), **numbers, "basis": basis})
     return lines
 
 
 def _key(part: Scored, metric: str) -> tuple[str, ...]:
     row = part.run.row
-    basis = f"{part.basis} (hidden)" if part.hidden else part.basis
     own = (row["source"], row["load"], row["engine"], part.run.gpu.name, row["family"], row["grade"])
-    return (*own, basis, metric)
+    return (*own, metric, part.basis)
 
 
 def table(parts: Sequence[Scored], by: Callable[[Scored], str]) -> str:
     """Return a Markdown table: a line for each class and metric."""
-    heads = ["class", "metric", "n", "groups", "MdAPE", "MAPE", "P90", "WAPE", "bias", "measured/predicted p5, p50, p95"]
+    heads = [
+        "class",
+        "metric",
+        "n",
+        "groups",
+        "MdAPE",
+        "MAPE",
+        "P90",
+        "WAPE",
+        "bias",
+        "measured/predicted p5, p50, p95",
+    ]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in sorted({by(part) for part in parts}):
         mine = [part for part in parts if by(part) == name]
@@ -507,6 +535,22 @@ def table(parts: Sequence[Scored], by: Callable[[Scored], str]) -> str:
             ratios = ", ".join(f"{found[key]:.2f}" for key in ("p05", "median", "p95"))
             shown = [name, metric, f"{found['n']}", f"{found['groups']}", *errors, ratios]
             lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def brief(parts: Sequence[Scored], by: Callable[[Scored], str]) -> str:
+    """Return a line for each class: MdAPE/P90 and bias (rows) of each metric."""
+    names = {"tpot_s": "TPOT", "ttft_s": "TTFT", "ttft_burst_s": "TTFT, burst counted", "throughput": "throughput"}
+    lines = [f"| class | {' | '.join(names.values())} |", f"|{'---|' * (1 + len(names))}"]
+    for name in sorted({by(part) for part in parts}):
+        mine = [part for part in parts if by(part) == name]
+        shown = []
+        for metric in names:
+            found = summary(mine, metric)
+            shown.append(
+                f"{found['mdape']:.0f}/{found['p90']:.0f} {found['bias']:+.0f} ({found['n']})" if found else "–"
+            )
+        lines.append(f"| {name} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -522,31 +566,34 @@ def kind(part: Scored) -> str:
 
 def bands(parts: Sequence[Scored]) -> str:
     """Return `hardware/bands.yaml`."""
-    lines = ["# Written by tools/score_serving.py: percentiles of measured / predicted; groups weigh the same.", "bands:"]
+    lines = [
+        "# Written by tools/score_serving.py: percentiles of measured / predicted; groups weigh the same.",
+        "bands:",
+    ]
     for basis in BANDED:
-        mine = [part for part in parts if part.basis == basis]
+        mine = [part for part in parts if part.basis == basis and part.run.row["engine"] not in STAND_INS]
         lines.append(f"  {basis}:")
-        for metric in BAND_METRICS:
-            found = summary(mine, metric)
+        for metric, score in BANDED_BY.items():
+            found = summary(mine, score)
             if found is None:
                 raise SystemExit(f"no rows for {basis} {metric}")
             source = f"{SOURCES[metric]}, gold and silver, {found['groups']} groups; median {found['median']:.2f}"
             numbers = f"low: {found['p05']:.2f}, high: {found['p95']:.2f}, rows: {found['n']}"
             lines.append(f'    {metric}: {{{numbers}, mdape: {found["mdape"]:.0f}, source: "{source}"}}')
     lines.append("  profile:")
-    lines += [f'    {metric}: {{low: 1, high: 1, rows: 0, source: "the user\'s own table"}}' for metric in BAND_METRICS]
+    lines += [f'    {metric}: {{low: 1, high: 1, rows: 0, source: "the user\'s own table"}}' for metric in BANDED_BY]
     return "\n".join(lines) + "\n"
 
 
 CLOSED = "closed-loop runs of InferenceX and of aiconfigurator's silicon samples"
 SOURCES = {
-    "ttft_s": "means of closed-loop runs of InferenceX, some through aiconfigurator's silicon samples",
+    "ttft_s": "means of closed-loop runs of InferenceX, its first burst counted",
     "tpot_s": CLOSED,
     "throughput": "closed-loop runs of InferenceX and offline maxima of TensorRT-LLM's documentation",
 }
 
 
-def scored(folder: Path, shelf: Shelf, kv_dtype: KvDtype = "bf16") -> tuple[list[Scored], Counter[str]]:
+def scored(folder: Path, shelf: Shelf, kv_dtype: KvDtype | None = None) -> tuple[list[Scored], Counter[str]]:
     """Return every run of a folder on every basis, and how many rows were refused why."""
     refused: Counter[str] = Counter()
     runs: dict[tuple[str, str, str], list[Run]] = {}
@@ -602,9 +649,14 @@ def report(parts: Sequence[Scored], refused: Counter[str]) -> str:
     reasons = "\n".join(f"- {count} {reason}" for reason, count in sorted(refused.items()))
     everything = ran + sum(refused.values())
     limited = sum(part.limited for part in shipped)
+    hopper = [part for part in parts if part.run.gpu.architecture == "hopper"]
     sections = {
+        "Brief": brief(own, lambda p: f"{kind(p)}, {p.run.engine.title}, {p.run.row['load'].replace('_', ' ')}"),
+        "Hopper alone, by basis": table(hopper, lambda p: p.basis),
         "By basis (NVIDIA)": table([p for p in parts if not is_amd(p)], lambda p: p.basis),
-        "AMD (datasheet)": table([p for p in shipped if is_amd(p)], lambda p: f"{p.run.gpu.name} {p.run.row['engine']}"),
+        "AMD (datasheet)": table(
+            [p for p in shipped if is_amd(p)], lambda p: f"{p.run.gpu.name} {p.run.row['engine']}"
+        ),
         "By source": table(own, lambda p: p.run.row["source"]),
         "By engine": table(own, lambda p: f"{p.run.engine.name} {p.run.row['load']}"),
         "By GPU": table(own, lambda p: f"{p.run.gpu.name} {p.run.row['load']}"),
@@ -623,7 +675,7 @@ def main() -> None:
     parser.add_argument("--catalog", action="append", default=[], help="folder searched before the shipped catalog")
     parser.add_argument("--configs", type=Path, help="folder of ORG__MODEL.json for models outside the catalog")
     parser.add_argument("--accelerators", type=Path, help="table of datasheets for AMD devices outside the catalog")
-    parser.add_argument("--kv", choices=("bf16", "fp8"), default="bf16", help="KV format of every run")
+    parser.add_argument("--kv", choices=("bf16", "fp8"), help="KV format of every run")
     parser.add_argument("--rows", type=Path, help="write every prediction beside its measurement")
     parser.add_argument("--write", action="store_true", help="write validation/serving.csv and hardware/bands.yaml")
     given = parser.parse_args()

@@ -9,8 +9,8 @@ from math import inf, isfinite
 import numpy as np
 
 from llmplan.errors import SolverError
-from llmplan.plan.columns import Column, Counts, Limits, NoMix, Task, gpus_of, nodes_of, task
-from llmplan.plan.routing import keeps, route
+from llmplan.plan.columns import Column, Counts, Limits, NoMix, Task, gpus_of, nodes_of, over, task
+from llmplan.plan.routing import route
 from llmplan.plan.rows import SMALL, build
 from llmplan.plan.search import Found, least
 from llmplan.plan.solver import Effort, relax, solve
@@ -119,7 +119,7 @@ def _at(asked: Task, factor: float) -> Task:
 def _carried(asked: Task, counts: Counts) -> float:
     """Return the factor of the load that `counts` replicas serve."""
     routing = route(asked, counts)
-    if routing is None or not keeps(_at(asked, 0.0), counts):
+    if routing is None or over(asked.columns, asked.limits, nodes_of(asked.columns, counts)):
         return 0.0
     return 1 / routing.busy if routing.busy > 0 else inf
 

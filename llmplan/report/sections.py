@@ -78,7 +78,7 @@ def _plan_sections(answer: Answer, wide: bool) -> Iterator[Section]:
     yield _rent(plan, wide)
     yield _pools(answer, plan)
     yield _shares(plan)
-    yield Section(title="Predicted", lines=tuple(_predictions(answer)))
+    yield from _predictions(answer)
     per = [("input", cost.usd_per_mtok_input), ("output", cost.usd_per_mtok_output), ("total", cost.usd_per_mtok_total)]
     prices = " · ".join(f"{name} {_tiny_money(usd)}" for name, usd in per if usd is not None)
     dates = ", ".join(f"{p} {d.isoformat() if d else 'undated'}" for p, d in cost.price_dates.items())
@@ -102,7 +102,8 @@ def _proof(answer: Answer) -> str:
     proof = answer.optimality
     if proof is None:
         return "steady state of a fixed deployment"
-    said = f"{proof.status}, gap {100 * proof.gap:.2g} % ({proof.solver}, plan re-checked)"
+    how = "each bucket priced alone" if answer.search and answer.search.rounds > 1 else "plan re-checked"
+    said = f"{proof.status}, gap {100 * proof.gap:.2g} % ({proof.solver}, {how})"
     return said if answer.status != "slo_not_confirmed" else f"{said}; bounds NOT kept"
 
 
@@ -163,31 +164,47 @@ def _shares(plan: Plan) -> Section:
     return Section(header=("bucket", "load", "routing"), rows=tuple(rows), right=frozenset({1}), wrap=frozenset({0, 2}))
 
 
-def _predictions(answer: Answer) -> Iterator[str]:
+def _predictions(answer: Answer) -> Iterator[Section]:
     bounds: dict[str, float] = {}
     for bucket in answer.plan.buckets if answer.plan else ():
         for metric, bound in bucket.slo.bounds().items():
-            key = f"{metric}_{bound.label}_s"
-            bounds[key] = min(bounds.get(key, bound.bound_s), bound.bound_s)
+            for owner in ("", f"{bucket.traffic_class}."):
+                bounds[f"{owner}{metric}_{bound.label}_s"] = bound.bound_s
+    rows, lines = [], []
     for name, predicted in answer.predicted.items():
-        if name.endswith("_s") and name.split("_")[0] in ("ttft", "tpot", "e2e"):
-            yield _prediction(name, predicted, bounds.get(name))
+        if name.endswith("_s") and name.split(".")[-1].split("_")[0] in ("ttft", "tpot", "e2e"):
+            if predicted.value is None:
+                lines.append(f"{_metric_label(name)}: no value ({predicted.reason})")
+            else:
+                rows.append((_metric_label(name), *_prediction(predicted, bounds.get(name))))
     rate = answer.predicted.get("tokens_per_s")
     if rate is not None and rate.value is not None:
-        yield f"throughput {significant(rate.value)} output tokens/s"
+        rows.append(("output tokens/s", significant(rate.value), "", "", rate.basis or "", _method(rate)))
+    header = ("predicted", "value", "bound", "band", "basis", "method")
+    right = frozenset({1, 2, 3})
+    yield Section(lines=tuple(lines), header=header, rows=tuple(rows), right=right, wrap=frozenset({0, 5}))
 
 
-def _prediction(name: str, predicted: Predicted, bound_s: float | None) -> str:
-    metric, which, _ = name.split("_")
-    label = f"{metric.upper()} {which}"
-    if predicted.value is None:
-        return f"{label}: no value ({predicted.reason})"
-    said = f"{label} {brief(predicted.value, 's')}"
-    if bound_s is not None:
-        said += f", bound {brief(bound_s, 's')}"
+def _metric_label(name: str) -> str:
+    owner, _, rest = name.rpartition(".")
+    metric, which, _ = rest.split("_")
+    return f"{owner} {metric.upper()} {which}".strip()
+
+
+def _prediction(predicted: Predicted, bound_s: float | None) -> tuple[str, ...]:
     low, high = predicted.low or 0.0, predicted.high or 0.0
-    method = "approximation, not simulated" if predicted.method == "approximation" else predicted.method
-    return f"{said}, band {brief(low, 's')} to {brief(high, 's')} ({predicted.basis}; {method})"
+    return (
+        brief(predicted.value or 0.0, "s"),
+        brief(bound_s, "s") if bound_s is not None else "",
+        f"{brief(low, 's')} - {brief(high, 's')}",
+        predicted.basis or "",
+        _method(predicted),
+    )
+
+
+def _method(predicted: Predicted) -> str:
+    words = {"approximation": "approximation, not simulated", "steady_state": "steady state"}
+    return words.get(predicted.method or "", predicted.method or "")
 
 
 def _alternatives(answer: Answer, usd_per_hour: float) -> Section:

@@ -1,0 +1,178 @@
+"""Toy hardware with round numbers: 100 TFLOP/s, 1 TB/s, 100 GB, links of 100 GB/s, kernels at the roofline."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llmplan.perf.fits import Device, Replicas, gathered
+from llmplan.spec.deployment import Batching, Deployment
+from llmplan.spec.engine import Engine
+from llmplan.spec.fits import Fits
+from llmplan.spec.hardware import Gpu, Link
+from llmplan.spec.model import Model
+
+GPU: dict[str, Any] = {
+    "name": "toy",
+    "vendor": "toy",
+    "architecture": "toy",
+    "memory_bytes": "100 GB",
+    "memory_bytes_per_s": "1 TB/s",
+    "flop_per_s": {"bf16": "100 TFLOP/s", "fp8": "200 TFLOP/s", "fp4": "400 TFLOP/s"},
+    "multiprocessors": 100,
+    "clock_hz": "1.83 GHz",  # the clock at which elementwise kernels were seen: they start in 2.2 us
+    "tdp_w": "1000 W",
+    "link": "toy",
+    "host_link": "toy",
+    "sources": {},
+}
+LINK = {"name": "toy", "kind": "device", "bytes_per_s": "100 GB/s", "latency_s": "1 us", "sources": {}}
+
+DENSE: dict[str, Any] = {
+    "name": "dense",
+    "hf_id": "toy/dense",
+    "family": "toy",
+    "hidden_size": 1000,
+    "vocab_size": 10_000,
+    "tie_embeddings": False,
+    "max_context_tokens": 100_000,
+    "attention": {"full": {"kind": "gqa", "heads": 16, "kv_heads": 4, "head_dim": 50}},
+    "ffn": {"ffn": {"kind": "gated", "intermediate_size": 4000}},
+    "layers": [{"count": 10, "attention": "full", "ffn": "ffn"}],
+    "source": "made up",
+}
+WINDOWED = DENSE | {
+    "name": "windowed",
+    "attention": {**DENSE["attention"], "near": {**DENSE["attention"]["full"], "window": 100}},
+    "layers": [{"count": 4, "attention": "full", "ffn": "ffn"}, {"count": 6, "attention": "near", "ffn": "ffn"}],
+}
+SPARSE = DENSE | {
+    "name": "sparse",
+    "ffn": {"ffn": {"kind": "moe", "experts": 16, "experts_per_token": 2, "intermediate_size": 1000}},
+}
+SHARED = DENSE | {
+    "name": "shared",
+    "ffn": {
+        "ffn": {"kind": "moe", "experts": 16, "experts_per_token": 2, "intermediate_size": 1000, "shared_experts": 1}
+    },
+}
+LATENT = SPARSE | {
+    "name": "latent",
+    "attention": {
+        "full": {
+            "kind": "mla",
+            "heads": 16,
+            "q_lora_rank": 200,
+            "kv_lora_rank": 100,
+            "qk_nope_head_dim": 40,
+            "qk_rope_head_dim": 20,
+            "v_head_dim": 40,
+        }
+    },
+}
+MODELS = {fields["name"]: Model.model_validate(fields) for fields in (DENSE, WINDOWED, SPARSE, SHARED, LATENT)}
+
+FORMATS = ("bf16", "fp8", "int4", "nvfp4")
+
+
+def fits(fixed: str = "0 s", unit: str = "0 s", compute: float = 1.0, memory: float = 1.0, rank: str = "0 s") -> Fits:
+    """Constants that are the same for every operator; by default the datasheet roofline."""
+    evidence = {"kernel": "toy", "rows": 0, "test_rows": 0}
+    operator = {"fixed_s": fixed, "compute_efficiency": compute, "memory_efficiency": memory, "evidence": evidence}
+    collective = {"fixed_s": fixed, "rank_s": rank, "link_efficiency": memory, "evidence": evidence}
+    units = {"attention_decode.bf16": unit, "mla_decode.bf16": unit}
+    families = ("gemm", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe")
+    return Fits.model_validate(
+        {
+            "gpu": "generic",
+            "operators": {f"{f}.bf16": operator | {"unit_s": units.get(f"{f}.bf16", "0 s")} for f in families},
+            "collectives": {"all_reduce": collective, "all_gather": collective},
+            "source": "made up",
+            "fitted": "2026-01-01",
+        }
+    )
+
+
+IDEAL = fits()
+REAL = fits(fixed="5 us", unit="1 us", compute=0.5, memory=0.8, rank="1 us")
+
+
+def engine(*, memory: dict[str, Any] | None = None, overhead: dict[str, Any] | None = None) -> Engine:
+    """An engine that takes nothing for itself."""
+    return Engine.model_validate(
+        {
+            "name": "toy",
+            "title": "Toy",
+            "version": "1",
+            "scheduler": {"max_num_seqs": 256, "max_num_batched_tokens": 8192},
+            "memory": {
+                "utilization": 1.0,
+                "reserved_bytes": "0 B",
+                "framework_bytes": "0 B",
+                "framework_multi_bytes": "0 B",
+                "activation_copies": 0,
+                "sampler_bytes": "0 B",
+            }
+            | (memory or {}),
+            "overhead": {"step_s": "0 s", "layer_s": "0 s", "sequence_s": "0 s", "first_token_steps": 0}
+            | (overhead or {}),
+            "support": {},
+            "attention_kinds": ["gqa", "mla"],
+            "sources": {},
+        }
+    )
+
+
+def gpu(**changes: Any) -> Gpu:
+    return Gpu.model_validate(GPU | changes)
+
+
+def replicas(
+    model: str | Model = "dense",
+    *layouts: dict[str, int],
+    weight_dtype: str = "bf16",
+    kv_dtype: str = "bf16",
+    on: Gpu | None = None,
+    fits: Fits = IDEAL,
+    runs: Engine | None = None,
+    link: dict[str, Any] | None = None,
+    spans_hosts: bool = False,
+    **batching: Any,
+) -> Replicas:
+    """Return one replica a layout; by default one device."""
+    found = MODELS[model] if isinstance(model, str) else model
+    cuts = layouts or ({},)
+    rules = {"max_num_seqs": 256, "max_num_batched_tokens": 8192} | batching
+    deployments = [
+        Deployment.model_validate(
+            {
+                "model": found.name,
+                "engine": "toy",
+                "stages": [{"gpu": "toy", "layout": layout, "weight_dtype": weight_dtype}],
+                "kv_dtype": kv_dtype,
+                "batching": Batching.model_validate(rules),
+            }
+        )
+        for layout in cuts
+    ]
+    device = Device(
+        gpu=on or gpu(),
+        link=Link.model_validate(LINK | (link or {})),
+        network_bytes_per_s=1e10,
+        network_latency_s=1e-5,
+        fits=fits,
+        generic=fits,
+        basis="datasheet",
+    )
+    count = len(cuts)
+    return gathered(found, deployments, [device] * count, [runs or engine()] * count, [spans_hosts] * count)
+
+
+@pytest.fixture(scope="session")
+def toy() -> SimpleNamespace:
+    """Makers of toy devices, models and replicas."""
+    return SimpleNamespace(
+        gpu=gpu, models=MODELS, fits=fits, ideal=IDEAL, real=REAL, engine=engine, replicas=replicas, dense=DENSE
+    )
