@@ -79,7 +79,8 @@ def fewest(task: Task, found: Found, effort: Effort) -> Found:
     """Return counts that use fewer columns for at most `FREEZE` more money than `found`, or `found` itself."""
     if found.counts is None:
         return found
-    cap = min(found.value * (1 + FREEZE), task.limits.usd_per_hour or inf)
+    budget = inf if task.limits.usd_per_hour is None else task.limits.usd_per_hour
+    cap = min(found.value * (1 + FREEZE), budget)
     frozen = replace(task, limits=Limits(gpus=task.limits.gpus, usd_per_hour=cap))
     for careful in (False, True):
         rows = build(frozen, careful=careful, used=True)

@@ -85,6 +85,7 @@ def load_factor(asked: Task, effort: Effort) -> float:
 
     Notes
     -----
+    Never too high, because it is read off a routing; too low when the solver's limit was hit before its proof.
     The load is first scaled to what no choice of columns can exceed, so that the factor searched is in [0, 1] and
     every row of the mix keeps its form; the LP relaxation then scales it again, nearer.
     """

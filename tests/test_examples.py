@@ -1,0 +1,37 @@
+"""Every example prints what lies beside it; `tools/refresh_examples.py` rewrites that on purpose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from llmplan.recommend import Options, recommend_plan
+from llmplan.report.render import as_table
+from llmplan.report.sections import sections_of
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.readers import read_question
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_prints_its_expected_output(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    question = read_question(f"examples/{name}.yaml")
+    found = recommend_plan(question.fleet, Catalog(), Options(), where=question.where)
+    printed = as_table(sections_of(found), width=100, color=False)
+    expected = (EXAMPLES / f"{name}.out").read_text(encoding="utf-8")
+    assert without_versions(printed) == without_versions(expected)
+
+
+def without_versions(text: str) -> str:
+    return re.sub(r"HiGHS [0-9.]+|CBC[ 0-9.]*", "SOLVER", text)
+
+
+def test_readme_shows_the_first_example() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    expected = (EXAMPLES / "chat-llama-70b.out").read_text(encoding="utf-8").rstrip()
+    assert without_versions(expected) in without_versions(readme)

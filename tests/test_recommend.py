@@ -1,0 +1,205 @@
+"""`recommend` end to end: laws of the answer, the proof, the loop over mixed requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmplan.estimate import estimate_plan
+from llmplan.recommend import Options, recommend_plan
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.plan import Answer
+from llmplan.spec.workload import WorkloadFile
+
+EXACT = Options(gap=0.0, top=0)
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog()
+
+
+def asked(**changes: object) -> WorkloadFile:
+    question: dict[str, object] = {
+        "model": "llama-3.1-8b",
+        "workload": {"input_tokens": 600, "output_tokens": 200, "rate": "12 requests/s"},
+        "slo": {"ttft": "1 s p95", "tpot": "60 ms p95"},
+    }
+    return WorkloadFile.model_validate({**question, **changes}, context={})
+
+
+def answer(catalog: Catalog, options: Options = EXACT, **changes: object) -> Answer:
+    return recommend_plan(asked(**changes).fleet(), catalog, options)
+
+
+def usd(found: Answer) -> float:
+    assert found.cost is not None, found.infeasible
+    return found.cost.usd_per_hour
+
+
+def load(rate: float) -> dict[str, object]:
+    return {"input_tokens": 600, "output_tokens": 200, "rate": f"{rate} requests/s"}
+
+
+def test_cost_never_falls_when_demand_grows(catalog: Catalog) -> None:
+    costs = [usd(answer(catalog, workload=load(rate))) for rate in (1, 2, 4, 8, 16, 32, 64)]
+    assert costs == sorted(costs)
+
+
+def test_cost_never_rises_when_a_gpu_is_added(catalog: Catalog) -> None:
+    gpus = ["l4", "a10g", "l40s", "h100-sxm"]
+    costs = [usd(answer(catalog, offers={"gpus": gpus[: n + 1]})) for n in range(len(gpus))]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_cost_never_falls_when_a_bound_tightens(catalog: Catalog) -> None:
+    costs = [usd(answer(catalog, slo={"ttft": "2 s p95", "tpot": f"{ms} ms p95"})) for ms in (100, 60, 30, 15)]
+    assert costs == sorted(costs)
+
+
+def test_a_mix_is_never_dearer_than_the_best_single_gpu_type(catalog: Catalog) -> None:
+    found = answer(catalog, options=Options(gap=0.0))
+    singles = [a.usd_per_hour for a in found.alternatives if a.usd_per_hour is not None]
+    assert usd(found) <= min(singles) + 1e-6
+
+
+def test_the_shipped_mix_example_beats_every_single_gpu_type(catalog: Catalog) -> None:
+    found = answer(
+        catalog,
+        options=Options(gap=0.0),
+        workload={"input_tokens": 500, "output_tokens": 200, "rate": "12 requests/s"},
+    )
+    assert found.plan is not None
+    assert len({pool.gpu for pool in found.plan.pools}) > 1
+    assert usd(found) < min(a.usd_per_hour for a in found.alternatives if a.usd_per_hour is not None)
+
+
+def test_the_plan_pays_for_whole_nodes(catalog: Catalog) -> None:
+    found = answer(catalog, model="llama-3.1-70b", workload=load(10))
+    plan = found.plan
+    assert plan is not None
+    offers = {o.name: o for o in plan.offers}
+    assert usd(found) == pytest.approx(sum(offers[r.offer].usd_per_hour * r.nodes for r in plan.rentals))
+    for rental in plan.rentals:
+        used = sum(pool.gpus * pool.count for pool in plan.pools if pool.offer == rental.offer)
+        assert used <= rental.nodes * offers[rental.offer].node.gpus
+
+
+def test_every_bucket_is_served_once(catalog: Catalog) -> None:
+    lengths = {"p50": 500, "p90": 3000, "p99": 9000}
+    found = answer(catalog, workload={"input_tokens": lengths, "output_tokens": 200, "rate": "20 requests/s"})
+    assert found.plan is not None
+    for bucket in found.plan.buckets:
+        served = sum(share.share for share in found.plan.shares if share.bucket == bucket.name)
+        assert served == pytest.approx(1.0)
+
+
+def test_mixed_requests_keep_their_bounds_after_the_loop(catalog: Catalog) -> None:
+    classes = [
+        {"name": "chat", "input_tokens": 500, "output_tokens": 200, "rate": "20 requests/s"},
+        {
+            "name": "long",
+            "input_tokens": 12000,
+            "output_tokens": 500,
+            "rate": "3 requests/s",
+            "slo": {"ttft": "5 s p95"},
+        },
+    ]
+    found = answer(catalog, workload={"classes": classes}, slo={"ttft": "600 ms p95", "tpot": "40 ms p95"})
+    assert found.search is not None
+    assert found.optimality is not None
+    assert found.search.rounds > 1
+    assert found.status == "feasible"
+    assert found.findings == ()
+    assert found.optimality.bound_usd_per_hour < usd(found)
+    assert (found.predicted["chat.ttft_p95_s"].value or 9) <= 0.6
+    assert (found.predicted["chat.tpot_p95_s"].value or 9) <= 0.040
+    assert (found.predicted["long.ttft_p95_s"].value or 9) <= 5
+
+
+def test_bounds_hold_in_the_plans_own_prediction(catalog: Catalog) -> None:
+    found = answer(catalog)
+    assert (found.predicted["ttft_p95_s"].value or 9) <= 1.0
+    assert (found.predicted["tpot_p95_s"].value or 9) <= 0.060
+    assert all(told.utilization <= 1 + 1e-6 for told in found.pools.values())
+
+
+def test_predictions_carry_basis_band_and_method(catalog: Catalog) -> None:
+    found = answer(catalog, offers={"gpus": ["h100-sxm"]})
+    ttft = found.predicted["ttft_p95_s"]
+    assert (ttft.basis, ttft.method) == ("calibrated", "approximation")
+    assert ttft.low is not None
+    assert ttft.high is not None
+    assert ttft.low < ttft.high
+
+
+def test_a_device_nobody_measured_says_so(catalog: Catalog) -> None:
+    found = answer(catalog, offers={"gpus": ["mi300x"]})
+    assert found.predicted["tpot_mean_s"].basis == "datasheet"
+    assert any("mi300x" in warning and "datasheet" in warning for warning in found.warnings)
+
+
+def test_estimate_returns_the_plans_own_figures(catalog: Catalog) -> None:
+    found = answer(catalog)
+    read = Answer.model_validate(found.document(), context={"base_units": True})
+    again = estimate_plan(read, catalog)
+    assert (again.cost, again.predicted, again.pools) == (found.cost, found.predicted, found.pools)
+
+
+def test_an_answer_survives_the_way_through_json(catalog: Catalog) -> None:
+    found = answer(catalog)
+    assert Answer.model_validate(found.document(), context={"base_units": True}) == found
+
+
+def test_closed_loop_counts_requests_in_flight(catalog: Catalog) -> None:
+    found = answer(catalog, workload={"input_tokens": 600, "output_tokens": 200, "concurrency": 64})
+    told = next(iter(found.pools.values()))
+    assert told.concurrency is not None
+    total = sum(t.concurrency * p.count for t, p in zip(found.pools.values(), found.plan.pools, strict=True))
+    assert total == pytest.approx(64, rel=1e-3)
+
+
+def test_gpu_cap_is_never_exceeded(catalog: Catalog) -> None:
+    found = answer(catalog, workload=load(12), limits={"gpus": 2})
+    assert found.plan is not None
+    offers = {o.name: o for o in found.plan.offers}
+    assert sum(r.nodes * offers[r.offer].node.gpus for r in found.plan.rentals) <= 2
+
+
+def test_a_budget_too_small_is_infeasible_with_the_least_cost(catalog: Catalog) -> None:
+    free = answer(catalog)
+    found = answer(catalog, limits={"usd_per_hour": "1 USD/h"})
+    assert found.status == "infeasible"
+    assert found.infeasible is not None
+    assert found.infeasible.binding == "usd_per_hour"
+    assert any(n.usd_per_hour == pytest.approx(usd(free), rel=1e-6) for n in found.infeasible.nearest)
+
+
+def test_an_unreachable_bound_names_the_best_that_can_be_reached(catalog: Catalog) -> None:
+    found = answer(catalog, slo={"ttft": "1 ms p95", "tpot": "60 ms p95"})
+    assert found.infeasible is not None
+    assert found.infeasible.binding == "slo.ttft"
+    assert "ttft_p95" in found.infeasible.best_reachable
+    nearest = found.infeasible.nearest[0]
+    assert nearest.change.startswith("ttft ")
+    assert nearest.usd_per_hour is not None
+
+
+def test_a_model_too_large_for_its_gpu_is_infeasible_by_memory(catalog: Catalog) -> None:
+    found = answer(catalog, model="deepseek-v3", offers={"gpus": ["t4"]})
+    assert found.infeasible is not None
+    assert found.infeasible.binding in ("memory", "formats")
+
+
+def test_lossy_formats_are_used_only_when_allowed(catalog: Catalog) -> None:
+    strict = answer(catalog, model="llama-3.1-70b", workload=load(10))
+    lossy = answer(catalog, Options(gap=0.0, top=0, allow_lossy=True), model="llama-3.1-70b", workload=load(10))
+    kept = {(p.deployment.stage.weight_dtype, p.deployment.kv_dtype) for p in strict.plan.pools}
+    assert kept == {("bf16", "bf16")}
+    assert usd(lossy) <= usd(strict) + 1e-6
+
+
+def test_cached_prompts_cost_less(catalog: Catalog) -> None:
+    traffic = {"input_tokens": 4000, "output_tokens": 200, "rate": "12 requests/s"}
+    cold = usd(answer(catalog, workload=traffic))
+    warm = usd(answer(catalog, workload={**traffic, "prefix": {"hit_rate": 0.8}}))
+    assert warm < cold
