@@ -174,7 +174,7 @@ def recommend_plan(
         alternatives=_alternatives(setting, found),
         excuses=found.excuses,
         findings=evaluation.findings,
-        warnings=(*found.warnings, *_plan_warnings(found.plan, evaluation)),
+        warnings=(*found.warnings, *_solver_warnings(found.mix), *_plan_warnings(found.plan, evaluation)),
         provenance=provenance,
     )
 
@@ -422,7 +422,9 @@ def _status(found: Found, mix: Mix, gap: float) -> Status:
         return "slo_not_confirmed"
     if found.search.rounds > 1:
         return "feasible"
-    return "gap_not_reached" if mix.gap > gap + GAP_TOLERANCE else mix.status
+    if mix.status == "feasible" and mix.gap > gap + GAP_TOLERANCE:
+        return "gap_not_reached"
+    return mix.status
 
 
 def _optimality(found: Found, mix: Mix, options: Options) -> Optimality:
@@ -511,6 +513,22 @@ def _defaults(fleet: Fleet) -> list[str]:
     return said
 
 
+def _solver_warnings(mix: Mix) -> list[str]:
+    return [f"solver: {mix.flag}"] if mix.flag else []
+
+
+def _idle_gpus(plan: Plan) -> list[str]:
+    """Return the rented GPUs that no replica uses, by offer."""
+    offers = {o.name: o for o in plan.offers}
+    said = []
+    for rental in plan.rentals:
+        rented = rental.nodes * offers[rental.offer].node.gpus
+        idle = rented - sum(p.gpus * p.count for p in plan.pools if p.offer == rental.offer)
+        if idle:
+            said.append(f"{rental.offer}: {idle} of {rented} rented GPUs are idle")
+    return said
+
+
 def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     said = []
     if any(pool.deployment for pool in plan.pools):
@@ -523,6 +541,7 @@ def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
             said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")
     if len({(o.provider, o.region) for o in plan.offers}) > 1:
         said.append("the plan spans several regions or providers: traffic and latency between them are not counted")
+    said += _idle_gpus(plan)
     spot = [o.name for o in plan.offers if o.market == "spot"]
     if spot:
         said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
