@@ -37,6 +37,7 @@ from llmplan.spec.plan import (
     Cost,
     Finding,
     Memory,
+    Method,
     Plan,
     Pool,
     PoolPrediction,
@@ -200,6 +201,17 @@ def _throughput(study: Study) -> Floats:
     return np.asarray((share * rate * counts).sum(axis=0))
 
 
+def _admission_s(study: Study) -> Floats:
+    """Return the wait for a place in the batch, (C, 1): closed loops with more in flight than the batch holds.
+
+    By Little's law the requests in flight spend load / rate each; what prefill and decode leave of it is waiting.
+    """
+    if not study.closed:
+        return np.zeros_like(study.state.step_s)
+    load = study.served.sum(axis=1, keepdims=True)
+    return np.asarray(np.maximum((load - study.state.concurrency) / study.state.requests_per_s, 0.0))
+
+
 def _percentiles(study: Study, metric: str) -> Floats:
     """Return the quantiles to report of each bucket: the bounded one, or p95; (1, B)."""
     bounded = [getattr(b.slo, metric) for b in study.plan.buckets]
@@ -209,21 +221,23 @@ def _percentiles(study: Study, metric: str) -> Floats:
 def _metric(study: Study, metric: str) -> Floats:
     """Return a metric's percentile of each bucket at each pool, (C, B)."""
     values = getattr(study.state, f"{metric}_s")(study.kinds, _percentiles(study, metric))
+    if metric != "tpot":
+        values = values + _admission_s(study)
     return np.where(study.served > 0, values, np.nan)
 
 
 def _pool_prediction(study: Study, i: int) -> PoolPrediction:
-    state, basis = study.state, study.basis[i]
+    state = study.state
     load, capacity = float(study.served[i].sum()), float(_capacity(study)[i, 0])
     memory = _memory(study, i)
     per_sequence = study.cost.memory.sequence_bytes(study.mix.context)
     pool_bytes = study.cost.memory.pool_bytes * study.cost.memory.dp
     return PoolPrediction(
         memory=memory,
-        capacity_requests_per_s=_banded(study, capacity, "throughput", basis, "approximation"),
+        capacity_requests_per_s=_banded(study, capacity, "throughput", [i], "approximation"),
         load_requests_per_s=load if not study.closed else float(state.requests_per_s[i, 0]),
         utilization=load / capacity if capacity > 0 else float("inf"),
-        concurrency=float(state.concurrency[i, 0]),
+        concurrency=load if study.closed else float(state.concurrency[i, 0]),
         metrics=_pool_metrics(study, i),
         kv_use=float((state.in_decode * per_sequence / pool_bytes)[i, 0]),
         operators=_operator_shares(study, i),
@@ -239,17 +253,16 @@ def _capacity(study: Study) -> Floats:
 
 
 def _pool_metrics(study: Study, i: int) -> dict[str, Predicted]:
-    basis = study.basis[i]
     weight = study.served[i] / study.served[i].sum()
-    ttft = float(np.sum(study.state.ttft_mean_s(study.kinds)[i] * weight))
+    ttft = float(np.sum((study.state.ttft_mean_s(study.kinds) + _admission_s(study))[i] * weight))
     found = {
-        "ttft_mean_s": _banded(study, ttft, "ttft_s", basis, "approximation"),
-        "tpot_mean_s": _banded(study, float(study.state.step_s[i, 0]), "tpot_s", basis, "steady_state"),
+        "ttft_mean_s": _banded(study, ttft, "ttft_s", [i], "approximation"),
+        "tpot_mean_s": _banded(study, float(study.state.step_s[i, 0]), "tpot_s", [i], "steady_state"),
     }
     for metric in METRICS:
         for label, value in _by_percentile(study, metric, _metric(study, metric)[i : i + 1]).items():
             band = "tpot_s" if metric == "tpot" else "ttft_s"
-            found[f"{metric}_{label}_s"] = _banded(study, value, band, basis, "approximation")
+            found[f"{metric}_{label}_s"] = _banded(study, value, band, [i], "approximation")
     return found
 
 
@@ -264,9 +277,12 @@ def _by_percentile(study: Study, metric: str, values: Floats) -> dict[str, float
     return found
 
 
-def _banded(study: Study, value: float, metric: str, basis: Basis, method: str) -> Predicted:
-    row = study.catalog.bands.bands[basis][metric]
-    return predicted_as(value, (row.low, row.high), basis, method)  # type: ignore[arg-type]
+def _banded(study: Study, value: float, metric: str, pools: Sequence[int], method: Method) -> Predicted:
+    """Return a value with the widest band, and the least sure basis, of the pools it is of."""
+    bands = study.catalog.bands
+    rows = [bands.row(study.basis[i], study.catalog.gpu(study.plan.pools[i].gpu).architecture, metric) for i in pools]
+    basis = max((study.basis[i] for i in pools), key=BASES.index)
+    return predicted_as(value, (min(r.low for r in rows), max(r.high for r in rows)), basis, method)
 
 
 def _memory(study: Study, i: int) -> Memory:
@@ -303,23 +319,23 @@ def _operator_shares(study: Study, i: int) -> dict[str, float]:
 def _whole(study: Study, pools: Mapping[str, PoolPrediction], throughput: Floats) -> dict[str, Predicted]:
     """Return the plan's predictions: means over all requests, percentiles of the worst pool."""
     plan = study.plan
-    basis = max(study.basis, key=BASES.index)
+    every = range(len(plan.pools))
     weights = {p.name: float(study.served[i].sum()) * p.count for i, p in enumerate(plan.pools)}
     found = {}
     for name in ("ttft_mean_s", "tpot_mean_s"):
         one = next(iter(pools.values())).metrics[name]
         values = {p: float(pools[p].metrics[name].value or 0) for p in pools}
         mean = sum(values[p] * weights[p] for p in pools) / sum(weights.values())
-        found[name] = _banded(study, mean, name.replace("_mean", ""), basis, one.method or "approximation")
+        found[name] = _banded(study, mean, name.replace("_mean", ""), every, one.method or "approximation")
     for owner, buckets in _classes_apart(plan).items():
         for metric in METRICS:
             own = np.where(buckets, _metric(study, metric), np.nan)
             for label, value in _by_percentile(study, metric, own).items():
                 band = "tpot_s" if metric == "tpot" else "ttft_s"
-                found[f"{owner}{metric}_{label}_s"] = _banded(study, value, band, basis, "approximation")
+                found[f"{owner}{metric}_{label}_s"] = _banded(study, value, band, every, "approximation")
     output = float(np.sum(throughput * [b.output_tokens for b in plan.buckets]))
-    found["requests_per_s"] = _served(study, float(throughput.sum()), basis)
-    found["tokens_per_s"] = _served(study, output, basis)
+    found["requests_per_s"] = _served(study, float(throughput.sum()))
+    found["tokens_per_s"] = _served(study, output)
     return found
 
 
@@ -331,10 +347,11 @@ def _classes_apart(plan: Plan) -> dict[str, Booleans]:
     return {f"{name}.": np.array([[b.traffic_class == name for b in plan.buckets]]) for name in names}
 
 
-def _served(study: Study, value: float, basis: Basis) -> Predicted:
+def _served(study: Study, value: float) -> Predicted:
     """Return a throughput: given by the arrivals in open loop, predicted in closed loop."""
     if study.closed:
-        return _banded(study, value, "throughput", basis, "steady_state")
+        return _banded(study, value, "throughput", range(len(study.plan.pools)), "steady_state")
+    basis = max(study.basis, key=BASES.index)
     return Predicted(value=value, low=value, high=value, basis=basis, method="steady_state")
 
 

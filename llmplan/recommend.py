@@ -28,7 +28,7 @@ from llmplan.plan.mix import cheapest_mix, only_types
 from llmplan.plan.solver import Effort
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
-from llmplan.resolve import as_replicas, resolved_engine, resolved_model
+from llmplan.resolve import as_replicas, fits_for, resolved_engine, resolved_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
@@ -200,6 +200,8 @@ def search(setting: Setting) -> Found:
     excuses = [*unsupported, *dearer, *(excuses_of(studied, buckets) if studied else [])]
     kept, dominated = undominated(studied) if studied else ([], [])
     columns = _columns(studied, kept, offers) if studied else []
+    unmeasured = _unmeasured(setting, columns)
+    excuses += [_no_evidence(gpu) for gpu in sorted(unmeasured)]
     setting.progress("enumerate", f"{len(candidates)} candidates, {len(kept)} kept, {len(columns)} ways to place them")
     found = Found(
         plan=None,
@@ -220,7 +222,26 @@ def search(setting: Setting) -> Found:
         warnings=tuple(warnings),
     )
     by_name = {c.name: c for c in candidates}
-    return _settled(setting, found, offers, {model.name: model}, by_name) if columns else found
+    sure = [c for c in columns if c.gpu not in unmeasured]
+    if sure:
+        settled = _settled(setting, found, sure, offers, {model.name: model}, by_name)
+        if settled.plan is not None or len(sure) == len(columns):
+            return settled
+    return _settled(setting, found, columns, offers, {model.name: model}, by_name) if columns else found
+
+
+def _unmeasured(setting: Setting, columns: Sequence[Column]) -> set[str]:
+    """Return the GPUs that may not win: no kernel of theirs or their family was measured, and nobody named them."""
+    named = setting.fleet.offers.gpus or setting.fleet.offers.nodes or setting.fleet.workloads[0].deployment.gpu
+    if named or setting.fleet.workloads[0].deployment.offer:
+        return set()
+    catalog = setting.catalog
+    return {gpu for gpu in {c.gpu for c in columns} if fits_for(catalog.gpu(gpu), catalog)[1] == "datasheet"}
+
+
+def _no_evidence(gpu: str) -> Excuse:
+    said = "no kernel of it or its family was measured; it may win only when offers.gpus names it"
+    return Excuse(candidate=gpu, reason="evidence", message=said)
 
 
 def _search_profile(setting: Setting) -> Found:
@@ -240,7 +261,7 @@ def _search_profile(setting: Setting) -> Found:
         defaults=("method: utilization 1, gap 0, no simulation (a measured table replaces the model)",),
         warnings=("the buckets of a measured table are cut by output length too, which no router can see",),
     )
-    return _settled(setting, found, offers, {}, {})
+    return _settled(setting, found, columns, offers, {}, {})
 
 
 def _study(
@@ -310,13 +331,14 @@ def _columns(studied: Evaluated, kept: Iterable[int], offers: Sequence[Offer]) -
 def _settled(
     setting: Setting,
     found: Found,
+    allowed: Sequence[Column],
     offers: Sequence[Offer],
     models: Mapping[str, Model],
     candidates: Mapping[str, Candidate],
 ) -> Found:
     """Solve, evaluate the plan, and lower the capacity of pools that miss a bound until none does."""
     load = [b.load for b in found.buckets]
-    columns = list(found.columns)
+    columns = list(allowed)
     for number in range(1, ROUNDS + 1):
         mix = _solve(columns, load, setting)
         found = replace(found, mix=mix, search=found.search.model_copy(update={"rounds": number}))
@@ -324,11 +346,11 @@ def _settled(
             return replace(found, plan=None, evaluation=None)
         if number == 1:
             found = replace(found, first_bound_usd_per_hour=mix.bound_usd_per_hour)
-        plan = _plan(setting.fleet, found, mix, offers, models, candidates)
+        plan = _plan(setting.fleet, columns, found.buckets, mix, offers, models, candidates)
         evaluation = evaluate_plan(plan, setting.catalog)
         said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
         setting.progress("solve", said)
-        found = replace(found, plan=plan, evaluation=evaluation, columns=tuple(columns))
+        found = replace(found, plan=plan, evaluation=evaluation)
         if not evaluation.findings:
             break
         columns = _tightened(columns, evaluation)
@@ -346,7 +368,7 @@ def _solve(columns: Sequence[Column], load: Sequence[float], setting: Setting) -
         load,
         limits=_limits(setting.fleet),
         gap=0.0 if options.profile else options.gap,
-        goals=tuple(goal for goal in setting.fleet.goals if goal != "headroom"),
+        goals=("cost",) if options.profile or options.gap == 0 else setting.fleet.goals,
         effort=Effort(node_limit=options.node_limit, time_limit_s=options.time_limit_s),
     )
 
@@ -361,15 +383,16 @@ def _limits(fleet: Fleet) -> Limits:
 
 def _plan(
     fleet: Fleet,
-    found: Found,
+    columns: Sequence[Column],
+    buckets: Sequence[Bucket],
     mix: Mix,
     offers: Sequence[Offer],
     models: Mapping[str, Model],
     candidates: Mapping[str, Candidate],
 ) -> Plan:
     """Return the mix as a plan: pools on rented nodes, and who serves what."""
-    by_name = {column.name: column for column in found.columns}
-    index = {column.name: i for i, column in enumerate(found.columns)}
+    by_name = {column.name: column for column in columns}
+    index = {column.name: i for i, column in enumerate(columns)}
     rented = {o.name: o for o in offers}
     pools, shares = [], []
     for name, count in mix.replicas.items():
@@ -377,7 +400,7 @@ def _plan(
         candidate = candidates.get(name.split(" @ ")[0])
         profile = None
         if candidate is None:
-            profile = {b.name: x for b, x in zip(found.buckets, column.requests_per_s, strict=True)}
+            profile = {b.name: x for b, x in zip(buckets, column.requests_per_s, strict=True)}
         pools.append(
             Pool(
                 name=name,
@@ -389,7 +412,7 @@ def _plan(
                 profile=profile,
             )
         )
-        for b, bucket in enumerate(found.buckets):
+        for b, bucket in enumerate(buckets):
             share = float(mix.shares[b, index[name]])
             if share > SMALLEST_SHARE:
                 shares.append(Share(bucket=bucket.name, pool=name, share=min(share, 1.0)))
@@ -397,7 +420,7 @@ def _plan(
     return Plan(
         fleet=fleet,
         models=models,
-        buckets=found.buckets,
+        buckets=tuple(buckets),
         offers=tuple(rented[name] for name in sorted(mix.nodes)),
         rentals=tuple(Rental(offer=name, nodes=nodes) for name, nodes in sorted(mix.nodes.items())),
         pools=tuple(pool for pool in pools if pool.name in used),
@@ -460,14 +483,17 @@ def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
     used = {c.gpu for c in found.columns if c.name in mix.replicas}
     if len(used) == 1:
         answers[used.pop()] = mix
-    rows = [_alternative(gpu, answer) for gpu, answer in answers.items()]
+    unmeasured = _unmeasured(setting, found.columns) if found.evaluated else set()
+    rows = [_alternative(gpu, answer, gpu in unmeasured) for gpu, answer in answers.items()]
     for provider, columns in _by_provider(found, mix).items():
-        rows.append(_alternative(provider, cheapest_mix(columns, load, limits, gap=gap)))
+        sure = [c for c in columns if c.gpu not in unmeasured]
+        if sure:
+            rows.append(_alternative(provider, cheapest_mix(sure, load, limits, gap=gap), False))
     rows.sort(key=lambda a: (a.usd_per_hour is None, a.usd_per_hour or 0.0, a.name))
     return tuple(rows[: setting.options.top])
 
 
-def _alternative(name: str, answer: Mix | NoMix) -> Alternative:
+def _alternative(name: str, answer: Mix | NoMix, unmeasured: bool) -> Alternative:
     if isinstance(answer, NoMix):
         return Alternative(name=name, usd_per_hour=None, reason=answer.reason)
     return Alternative(
@@ -475,7 +501,7 @@ def _alternative(name: str, answer: Mix | NoMix) -> Alternative:
         usd_per_hour=answer.usd_per_hour,
         replicas=dict(answer.replicas),
         nodes=dict(answer.nodes),
-        reason=f"cheapest plan on {name} alone",
+        reason="datasheet figures only: not chosen unless offers.gpus names it" if unmeasured else "",
     )
 
 

@@ -54,6 +54,8 @@ FITTED_ROWS = 4000
 SHIPPED_ROWS = 60
 """Rows of one GPU, operator and format in the row file."""
 SCORED_MOE = ("power_law_1.2", "balanced")
+WIDEST_TP = 8
+HOPPER = ("h100_sxm", "h200_sxm")
 """Expert loads that are fitted together; 1.2 is the steeper of the two measured power laws."""
 
 MICROSECOND = units.parse("1 us", "s")
@@ -116,6 +118,10 @@ def excluded(table: Table, row: Mapping[str, str]) -> str | None:
             return "experts spread over ranks"
         if row["distribution"] not in SCORED_MOE:
             return f"expert load {row['distribution']}"
+        if int(row["tp"]) > WIDEST_TP:
+            return f"experts cut over more than {WIDEST_TP} ranks (no layout of llmplan's)"
+        if row["dtype"] == "fp8" and row["system"] in HOPPER:
+            return "fp8 experts on Hopper (a kernel whose times measured serving runs contradict)"
         if row["hidden"] == "2688":
             return "hidden 2688 (experts without a gate)"
     if table.op == "op" and not COLLECTIVE_OPS.get(row["op"], row["op"]):
@@ -130,9 +136,7 @@ def split_of(group: str, key: str) -> str:
     return "point" if crc32(f"h{key}".encode()) % 5 == 0 else "train"
 
 
-def read_table(
-    path: Path, table: Table, left_out: Counter[tuple[str, str, str]]
-) -> Iterator[tuple[Any, ...]]:
+def read_table(path: Path, table: Table, left_out: Counter[tuple[str, str, str]]) -> Iterator[tuple[Any, ...]]:
     """Yield (gpu, op, format, row, split, order) of the rows of a file that are fitted or scored."""
     outside = ("system", "backend", "version", "kernel", "time_us")
     with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
@@ -174,11 +178,7 @@ def _cell(gpu: str, op: str, dtype: str, rows: list[tuple[int, str, dict[str, st
         op=op,
         dtype=dtype,
         gpu=gpu,
-        keys={
-            name: np.array([float(row[name]) for _, _, row in rows])
-            for name in score.NUMBERS
-            if name in first
-        },
+        keys={name: np.array([float(row[name]) for _, _, row in rows]) for name in score.NUMBERS if name in first},
         text={name: np.array(words) for name, words in text.items()},
         measured_s=np.array([float(row["time_us"]) for _, _, row in rows]) * MICROSECOND,
     )
@@ -222,10 +222,10 @@ class Form:
 
 
 def operator_form(cell: Cell, on: Device, *, serial: bool) -> Form:
-    """Return the roofline with three constants (four for decode) on the rows of `cell`."""
+    """Return the roofline with three constants (four with work units) on the rows of `cell`."""
     asked = score.demand(cell, on)
     names: tuple[str, ...] = ("fixed_s", "compute_efficiency", "memory_efficiency")
-    names += ("unit_s",) if cell.op.endswith("_decode") else ()
+    names += ("unit_s",) if cell.op.endswith("_decode") or score.quantizes(cell) else ()
 
     def seconds(values: Mapping[str, float]) -> Floats:
         return score.operator_s(asked, Constants(**values), serial=serial)
@@ -344,9 +344,7 @@ def write_errors(rows: Sequence[Sequence[object]], path: Path) -> None:
     """Write the error table."""
     with path.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(
-            ["op", "dtype", "gpu", "kernel", "split", "n", "mdape", "mape", "p90", "wape", "bias"]
-        )
+        writer.writerow(["op", "dtype", "gpu", "kernel", "split", "n", "mdape", "mape", "p90", "wape", "bias"])
         writer.writerows(rows)
 
 
@@ -394,11 +392,7 @@ def error_rows(whole: Cell, kernel: str, fit: OperatorFit | CollectiveFit) -> li
 
 def notes_of(gpu: str, left_out: Mapping[tuple[str, str, str], int]) -> str:
     """Return what a reader of the constants has to know, with the rows left out by rule and count."""
-    rules = [
-        f"{count} of {stem}: {rule}"
-        for (system, stem, rule), count in sorted(left_out.items())
-        if system == gpu
-    ]
+    rules = [f"{count} of {stem}: {rule}" for (system, stem, rule), count in sorted(left_out.items()) if system == gpu]
     return (
         "Kernels timed without flushing L2. Attention multiplies at the bf16 peak, also with an fp8 cache. "
         f"moe: one rank, loads {' and '.join(SCORED_MOE)} together, active experts as of uniform routing. "
@@ -463,9 +457,7 @@ def main() -> None:
     cells, left_out = read_cells(args.data)
     by_gpu, lines, kept = fit_all(cells)
     source = f"{SOURCE} (measured kernel times), fitted by tools/fit_operators.py"
-    shipped = [
-        assemble(gpu, found, args.date, notes_of(gpu, left_out), source) for gpu, found in by_gpu.items()
-    ]
+    shipped = [assemble(gpu, found, args.date, notes_of(gpu, left_out), source) for gpu, found in by_gpu.items()]
     names = sorted({name for found in by_gpu.values() for name in found})
     medians = {name: score.typical(name, shipped) for name in names}
     notes = "For devices without rows: the median of each constant over the measured GPUs that have it."

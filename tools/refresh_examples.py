@@ -1,6 +1,6 @@
 """Rewrite the expected output beside each example, and the copy of the first one in the README.
 
-    python tools/refresh_examples.py
+python tools/refresh_examples.py
 """
 
 from __future__ import annotations

@@ -236,6 +236,8 @@ def demand(cell: Cell, on: Device) -> Demand:
         per_sequence = cell.keys["batch"] * cell.keys["kv_heads"]
     if cell.op == "mla_decode":
         per_sequence = cell.keys["batch"] * np.ceil(cell.keys["heads"] / MLA_HEADS_PER_UNIT)
+    if quantizes(cell):
+        per_sequence = cell.keys["m"]
     return Demand(
         work=WORK[cell.op](cell),
         flop_per_s=on.gpu.flop_per_s[multiplies],
@@ -244,12 +246,15 @@ def demand(cell: Cell, on: Device) -> Demand:
     )
 
 
+def quantizes(cell: Cell) -> bool:
+    """Return whether a matrix product quantizes its activations row by row first."""
+    return cell.op == "gemm" and cell.dtype in ("fp8", "fp8_block", "nvfp4")
+
+
 def operator_s(asked: Demand, fit: Constants, *, serial: bool) -> Floats:
     """Return seconds of operators that ask `asked`."""
     form = roofline.serial_s if serial else roofline.overlapped_s
-    return fit.unit_s * asked.units_per_multiprocessor + form(
-        asked.work, asked.flop_per_s, asked.bytes_per_s, fit
-    )
+    return fit.unit_s * asked.units_per_multiprocessor + form(asked.work, asked.flop_per_s, asked.bytes_per_s, fit)
 
 
 def predicted_s(cell: Cell, fit: OperatorFit | CollectiveFit | None) -> Floats:
@@ -277,9 +282,7 @@ def constants(fit: OperatorFit) -> Constants:
 
 def link_constants(fit: CollectiveFit) -> collectives.LinkConstants:
     """Return the constants of a fit as `llmplan.perf.collectives` takes them."""
-    return collectives.LinkConstants(
-        fixed_s=fit.fixed_s, rank_s=fit.rank_s, link_efficiency=fit.link_efficiency
-    )
+    return collectives.LinkConstants(fixed_s=fit.fixed_s, rank_s=fit.rank_s, link_efficiency=fit.link_efficiency)
 
 
 def fit_of(cell: Cell, source: Fits) -> OperatorFit | CollectiveFit | None:
@@ -289,9 +292,7 @@ def fit_of(cell: Cell, source: Fits) -> OperatorFit | CollectiveFit | None:
 
 def typical(name: str, sources: Iterable[Fits]) -> OperatorFit | CollectiveFit | None:
     """Return the median of each constant over the GPUs that have a fit of that name; None where none has."""
-    found = [
-        fit for source in sources for fit in (source.operators.get(name), source.collectives.get(name)) if fit
-    ]
+    found = [fit for source in sources for fit in (source.operators.get(name), source.collectives.get(name)) if fit]
     if not found:
         return None
     fields = [field for field in type(found[0]).model_fields if field != "evidence"]
@@ -340,11 +341,7 @@ def read_rows(path: Path = ROWS) -> list[Cell]:
             op=op,
             dtype=dtype,
             gpu=gpu,
-            keys={
-                name: np.array([float(row[name] or "nan") for row in rows])
-                for name in NUMBERS
-                if rows[0][name]
-            },
+            keys={name: np.array([float(row[name] or "nan") for row in rows]) for name in NUMBERS if rows[0][name]},
             text={name: np.array([row[name] for row in rows]) for name in ("kernel", "split")},
             measured_s=np.array([float(row["measured_s"]) for row in rows]),
         )
@@ -410,10 +407,7 @@ def table() -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for family, belongs in FAMILIES.items():
         mine = [part for part in scored() if belongs(part.cell)]
-        shown = [
-            _short(pooled([part for part in mine if part.cell.gpu == gpu], "own fit"), rows=True)
-            for gpu in GPUS
-        ]
+        shown = [_short(pooled([part for part in mine if part.cell.gpu == gpu], "own fit"), rows=True) for gpu in GPUS]
         shown += [_short(pooled(mine, basis), rows=False) for basis in BASES[1:]]
         lines.append(f"| {' | '.join([family, *shown])} |")
     return "\n".join(lines)

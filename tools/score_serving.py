@@ -265,6 +265,13 @@ def resolved(row: Mapping[str, str], shelf: Shelf) -> Run:
     return run
 
 
+def _parsed(row: Mapping[str, str], shelf: Shelf) -> Run:
+    try:
+        return resolved(row, shelf)
+    except (KeyError, ValueError):  # a column is missing, or holds no number
+        raise RefusedError("missing_field") from None
+
+
 def _weight_dtype(precision: str, model: Model, gpu: Gpu) -> WeightDtype:
     if model.weights.dtype == "mxfp4":
         return "mxfp4"
@@ -582,7 +589,29 @@ def bands(parts: Sequence[Scored]) -> str:
             lines.append(f'    {metric}: {{{numbers}, mdape: {found["mdape"]:.0f}, source: "{source}"}}')
     lines.append("  profile:")
     lines += [f'    {metric}: {{low: 1, high: 1, rows: 0, source: "the user\'s own table"}}' for metric in BANDED_BY]
+    lines += [*_architecture_bands(parts)]
     return "\n".join(lines) + "\n"
+
+
+APART = "cdna3"
+"""Architecture whose one measured device is so far from the common band that it gets its own."""
+
+
+def _architecture_bands(parts: Sequence[Scored]) -> Iterator[str]:
+    """Yield a band of its own for `APART`, with the same percentiles, from whatever rows there are."""
+    mine = [p for p in parts if p.run.gpu.architecture == APART and p.run.row["engine"] not in STAND_INS]
+    if not mine:
+        return
+    yield "architectures:"
+    yield f"  {APART}:"
+    gpus = ", ".join(sorted({p.run.gpu.name for p in mine}))
+    for metric, score in BANDED_BY.items():
+        found = summary(mine, score)
+        if found is not None:
+            low, high = min(1.0, found["p05"]), max(1.0, found["p95"])
+            source = f"{SOURCES[metric]}, {gpus} only, {found['groups']} groups; median {found['median']:.2f}"
+            numbers = f"low: {low:.2f}, high: {high:.2f}, rows: {found['n']}"
+            yield f'    {metric}: {{{numbers}, mdape: {found["mdape"]:.0f}, source: "{source}"}}'
 
 
 CLOSED = "closed-loop runs of InferenceX and of aiconfigurator's silicon samples"
@@ -599,7 +628,7 @@ def scored(folder: Path, shelf: Shelf, kv_dtype: KvDtype | None = None) -> tuple
     runs: dict[tuple[str, str, str], list[Run]] = {}
     for row in read_rows(folder):
         try:
-            run = resolved(row, shelf)
+            run = _parsed(row, shelf)
         except RefusedError as reason:
             refused[f"{reason} ({row['gpu'] if str(reason) == 'no_hardware' else row['model']})"] += 1
             continue

@@ -197,12 +197,13 @@ def _constants(family: str, model: Model, deployments: Sequence[Deployment], dev
 
 
 def _operator(key: str, device: Device) -> OperatorFit:
-    """Return the fit of an operator; a format nobody measured takes typical constants, then those of bf16."""
-    fallback = f"{key.split('.')[0]}.bf16"
+    """Return the fit of an operator; a format nobody measured takes its block-scaled kin, typical constants, bf16."""
+    family, _, dtype = key.partition(".")
     for fits in (device.fits.operators, device.generic.operators):
-        if key in fits:
-            return fits[key]
-    return device.generic.operators[fallback]
+        for name in (key, *((f"{family}.fp8_block",) if dtype == "fp8" else ())):
+            if name in fits:
+                return fits[name]
+    return device.generic.operators[f"{family}.bf16"]
 
 
 def _link(operation: str, devices: Sequence[Device]) -> LinkConstants:

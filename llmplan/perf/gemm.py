@@ -3,6 +3,7 @@
     FLOP  = 2·m·n·k
     bytes = w·n·k + a·m·k + 2·m·n          w, a: bytes of a weight and of an activation; output in 16 bit
 
+Formats with quantized activations (fp8, nvfp4) quantize each row first: t_unit · rows / multiprocessors more.
 Limits: no tiles, waves or split-K (their ablation costs 1-3 points of error), no residency of weights in L2.
 """
 

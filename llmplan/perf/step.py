@@ -176,7 +176,8 @@ def _gemm_part(r: Replicas, matrix: Matrix, module: str, count: int) -> Part:
 
     def seconds(x: Floats) -> Floats:
         work = gemm(x / r.dp, matrix.n, matrix.k, kept, activation)
-        return np.asarray(count * overlapped_s(work, peak, r.memory_bytes_per_s, fit))
+        quantize = fit.unit_s * x / r.dp / r.multiprocessors
+        return np.asarray(count * (overlapped_s(work, peak, r.memory_bytes_per_s, fit) + quantize))
 
     compute = 2 * matrix.elements / (peak * fit.compute_efficiency)
     bandwidth = r.memory_bytes_per_s * fit.memory_efficiency

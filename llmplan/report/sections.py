@@ -209,6 +209,7 @@ def _method(predicted: Predicted) -> str:
 
 def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
     rows = []
+    priced = [other for other in answer.alternatives if other.usd_per_hour is not None]
     for other in answer.alternatives:
         if other.usd_per_hour is None:
             rows.append((other.name, "-", "-", other.reason))
@@ -216,9 +217,11 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
         times = other.usd_per_hour / usd_per_hour
         more = f"{100 * (times - 1):+.1f} %" if times < MUCH_DEARER else f"x {times:,.0f}"
         replicas = ", ".join(f"{n} x {name}" for name, n in _by_deployment(other).items())
-        rows.append((other.name, f"{other.usd_per_hour:,.2f}", more, replicas))
+        name = other.name + ("*" if other.reason else "")
+        rows.append((name, f"{other.usd_per_hour:,.2f}", more, replicas))
     return Section(
         title="Cheapest plans on less",
+        lines=tuple(f"* {reason}" for reason in dict.fromkeys(a.reason for a in priced if a.reason)),
         header=("only", "USD/h", "", "replicas"),
         rows=tuple(rows),
         right=frozenset({1, 2}),

@@ -40,7 +40,8 @@ class OperatorFit(Spec):
     fixed_s: Seconds
     """Time of an empty kernel."""
     unit_s: Seconds = 0.0
-    """Decode attention only: time of one work unit (sequence x KV head) on one multiprocessor."""
+    """Time of one work unit on one multiprocessor: a sequence x KV head of decode attention, or a row of activations
+    that a quantized matrix product quantizes first."""
     compute_efficiency: Efficiency
     memory_efficiency: Efficiency
     evidence: Evidence
@@ -88,3 +89,10 @@ class Bands(Spec):
     """How far a prediction may be off, by basis and metric (`ttft_s`, `tpot_s`, `throughput`)."""
 
     bands: Mapping[Basis, Mapping[str, BandRow]]
+    architectures: Mapping[str, Mapping[str, BandRow]] = {}
+    """Bands of architectures whose measured devices are far from those of their basis."""
+
+    def row(self, basis: Basis, architecture: str, metric: str) -> BandRow:
+        """Return the band of a metric on a device."""
+        own = self.architectures.get(architecture, {})
+        return own.get(metric) or self.bands[basis][metric]

@@ -9,10 +9,20 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from llmplan.errors import InputError, near
-from llmplan.spec.yaml_files import YamlText
+from llmplan.spec.yaml_files import Path, YamlText
 
 S = TypeVar("S", bound=BaseModel)
-Path = tuple[str | int, ...]
+
+FORMS = (
+    (("model_type", "model_attributes_type", "dict_type", "mapping_type"), "keys and values"),
+    (("tuple_type", "list_type", "frozen_set_type", "set_type"), "a list"),
+    (("string_type",), "text"),
+    (("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    (("float_type", "float_parsing", "finite_number"), "a number"),
+    (("bool_type", "bool_parsing"), "true or false"),
+    (("date_type", "date_parsing", "date_from_datetime_parsing"), "a day such as 2026-01-31"),
+)
+"""What a field wants, by the kinds of complaint that pydantic has about it."""
 
 
 def read_as(model: type[S], raw: YamlText, base_units: bool = False) -> S:
@@ -29,7 +39,7 @@ def read_as(model: type[S], raw: YamlText, base_units: bool = False) -> S:
         One line: file, line and key of the first thing that is wrong, and what would be right.
     """
     if not isinstance(raw.data, Mapping):
-        found = "nothing" if raw.data is None else type(raw.data).__name__
+        found = {type(None): "nothing", list: "a list", str: "plain text"}.get(type(raw.data), "a single value")
         raise InputError(f"{raw.where}: holds {found}; want keys and values (llmplan schema)")
     try:
         return model.model_validate(raw.data, context={"base_units": base_units})
@@ -41,12 +51,13 @@ def explain(error: ValidationError, model: type[BaseModel], raw: YamlText) -> st
     """Return the first complaint of `error` as one line."""
     first = min(error.errors(include_url=False, include_context=True), key=_urgency)
     path = _real_path(first["loc"], raw.data)
-    missing = first["type"] == "missing"
-    line = raw.line(path[:-1] if missing else path)
+    if first["type"] == "invalid_key":
+        path = path[:-1]
+    where = raw.place(path[:-1] if first["type"] == "missing" and path not in raw.origins else path)
     key = dotted(path)
-    where = f"{raw.where}:{line}" if line else raw.where
     more = len({e["loc"][: len(path)] for e in error.errors()}) - 1
     tail = f" (and {more} more)" if more > 0 else ""
+    tail += "".join(f" (with {o})" for given, o in raw.origins.items() if given[: len(path)] == path != given)
     return f"{where}: {key + ': ' if key else ''}{_said(first, model, path)}{tail}"
 
 
@@ -72,7 +83,7 @@ def _real_path(loc: Path, data: Any) -> Path:
         ):
             node = node[step]  # type: ignore[index]
             real.append(step)
-        elif number == len(loc) - 1 and isinstance(node, Mapping):
+        elif number == len(loc) - 1 and isinstance(node, Mapping | list):
             real.append(step)
     return tuple(real)
 
@@ -84,7 +95,9 @@ def _said(error: Any, model: type[BaseModel], path: Path) -> str:
     if kind == "extra_forbidden":
         return f"no such field; {near(str(path[-1]), field_names(model, path[:-1])) or 'leave it out'}"
     if kind == "missing":
-        return "missing"
+        return "missing; llmplan schema shows what belongs here"
+    if kind == "invalid_key":
+        return f"{shown} is no key; a key must be text"
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in ("literal_error", "enum"):
@@ -93,23 +106,28 @@ def _said(error: Any, model: type[BaseModel], path: Path) -> str:
     if kind.startswith("union_tag"):
         return f"unknown kind; want one of {context.get('expected_tags', 'the kinds in llmplan schema')}"
     wanted = {
-        "greater_than_equal": f"want {context.get('ge')} or more",
-        "greater_than": f"want more than {context.get('gt')}",
-        "less_than_equal": f"want {context.get('le')} or less",
-        "less_than": f"want less than {context.get('lt')}",
+        "greater_than_equal": f"want {_plain(context.get('ge'))} or more",
+        "greater_than": f"want more than {_plain(context.get('gt'))}",
+        "less_than_equal": f"want {_plain(context.get('le'))} or less",
+        "less_than": f"want less than {_plain(context.get('lt'))}",
         "too_short": f"want {context.get('min_length')} or more entries",
     }.get(kind)
     if wanted:
         return f"{shown} is out of range; {wanted}"
-    return f"{shown} does not fit; {_lowered(error['msg'])}"
+    form = next((f"want {form}" for kinds, form in FORMS if kind in kinds), _lowered(error["msg"]))
+    return f"{shown} does not fit; {form}"
 
 
 def _lowered(text: str) -> str:
     return text.replace("Input should be", "want").replace("a valid ", "a ").rstrip(".")
 
 
+def _plain(limit: Any) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

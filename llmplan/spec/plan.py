@@ -179,7 +179,7 @@ class Excuse(Spec):
     """Why a candidate was dropped."""
 
     candidate: str
-    reason: Literal["memory", "slo", "unsupported", "dominated", "price", "layout", "kernel"]
+    reason: Literal["memory", "slo", "unsupported", "dominated", "price", "evidence"]
     message: str
     """Which bound, and by how much."""
 

@@ -19,8 +19,9 @@ from llmplan.spec.config_json import model_from_config
 from llmplan.spec.messages import field_names, read_as
 from llmplan.spec.model import Model
 from llmplan.spec.plan import Answer
-from llmplan.spec.workload import Fleet, WorkloadFile
-from llmplan.spec.yaml_files import MAX_BYTES, YamlText, read_yaml, scalar, with_values
+from llmplan.spec.workload import Fleet, Workload, WorkloadFile
+from llmplan.spec.yaml_files import MAX_BYTES, YamlText, read_yaml, scalar, steps_of, with_values
+from llmplan.spec.yaml_files import Path as Steps
 
 ENVIRONMENT = "LLMPLAN_"
 RESERVED = frozenset({"LLMPLAN_CATALOG"})
@@ -45,8 +46,8 @@ def read_text(name: str) -> tuple[str, str]:
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; {_beside(path)}") from None
     except IsADirectoryError:
-        raise InputError(f"{name}: is a folder; want a file") from None
-    except (OSError, EOFError) as error:
+        raise InputError(f"{name or repr(name)}: is a folder; want a file") from None
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     return _decoded(raw, name), name
 
@@ -77,14 +78,28 @@ class Asked:
 
     fleet: Fleet
     answer: Answer | None
+    raw: YamlText
     where: str
     origins: Mapping[str, str]
-    line_of: Any
-    """Function from a path to its line in the file."""
+
+    def place(self, path: Steps) -> str:
+        """Return who said the value at `path` of the workload or its fleet: an option, or the file with its line."""
+        within: Steps = () if self.answer is None else ("plan", "fleet")
+        own = path[0] in Workload.model_fields or path[0] == "workload"
+        if own and (within or "workloads" in self.raw.data):
+            within = (*within, "workloads", 0)
+        return self.raw.place((*within, *path))
 
 
-def read_question(name: str, sets: Sequence[str] = ()) -> Asked:
-    """Return what a workload, fleet or plan file asks, with `--set` and the environment applied.
+def read_question(name: str, sets: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None) -> Asked:
+    """Return what a workload, fleet or plan file asks, with options, `--set` and the environment applied.
+
+    Parameters
+    ----------
+    sets : sequence of str
+        PATH=VALUE, the value as YAML.
+    options : mapping, optional
+        By path: the option that sets it, as people typed it, and its value.
 
     Raises
     ------
@@ -94,58 +109,92 @@ def read_question(name: str, sets: Sequence[str] = ()) -> Asked:
     text, where = read_text(name)
     raw = read_yaml(text, where)
     if isinstance(raw.data, Mapping) and "schema_version" in raw.data:
-        return _read_answer(raw, sets)
-    values, origins = _overrides(sets)
-    if values:
-        _check_paths(values, origins)
-        raw = YamlText(where, raw.text, with_values(raw.data if raw.data is not None else {}, values, where))
+        given = [f"--set {text}" for text in sets] + [said for said, _ in (options or {}).values()]
+        return _read_answer(raw, given)
+    overrides = _overrides(sets, options or {})
+    raw = _overridden(raw, overrides)
+    origins = {path: one.origin for path, one in overrides.items()}
     if isinstance(raw.data, Mapping) and "workloads" in raw.data:
         fleet = read_as(Fleet, raw)
     else:
         fleet = read_as(WorkloadFile, raw).fleet()
-    return Asked(fleet=fleet, answer=None, where=where, origins=origins, line_of=raw.line)
+    return Asked(fleet=fleet, answer=None, raw=raw, where=where, origins=origins)
 
 
-def _read_answer(raw: YamlText, sets: Sequence[str]) -> Asked:
-    if sets:
-        raise InputError(f"{raw.where}: --set changes a workload, and this is a plan; set it in the workload file")
+def _read_answer(raw: YamlText, given: Sequence[str]) -> Asked:
+    if given:
+        raise InputError(f"{raw.where}: {given[0]} changes a workload, and this is a plan; give the workload file")
     version = raw.data.get("schema_version")
     if version != 1:
-        raise InputError(f"{raw.where}: schema_version {version!r} is not read by this version; want 1")
+        place = raw.place(("schema_version",))
+        raise InputError(f"{place}: schema_version {version!r} is not read by this version; want 1")
     answer = read_as(Answer, raw, base_units=True)
     if answer.plan is None:
         raise InputError(f"{raw.where}: holds the answer '{answer.status}' and no plan; give a plan or a workload")
-    return Asked(fleet=answer.plan.fleet, answer=answer, where=raw.where, origins={}, line_of=raw.line)
+    return Asked(fleet=answer.plan.fleet, answer=answer, raw=raw, where=raw.where, origins={})
 
 
-def _overrides(sets: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return values by dotted path, options over the environment, and where each came from."""
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value from outside the file."""
+
+    value: Any
+    origin: str
+    """For the answer: `--set`, `environment LLMPLAN_…`."""
+    shown: str
+    """For messages: with the value, as people typed it."""
+
+
+def _overrides(sets: Sequence[str], options: Mapping[str, tuple[str, Any]]) -> dict[str, Override]:
+    """Return values by dotted path: options over `--set` over the environment."""
+    found: dict[str, Override] = {}
     for key in sorted(os.environ):
         if key.startswith(ENVIRONMENT) and key not in RESERVED:
             path = key.removeprefix(ENVIRONMENT).lower().replace("__", ".")
-            values[path], origins[path] = scalar(os.environ[key]), f"environment {key}"
+            found[path] = Override(_value(os.environ[key], f"environment {key}"), f"environment {key}", f"{key}")
     for text in sets:
         path, sign, value = text.partition("=")
         if not sign or not path.strip():
             raise InputError(f"--set {text}: want PATH=VALUE such as slo.ttft='500 ms p95'")
-        values[path.strip()], origins[path.strip()] = scalar(value), "--set"
-    return values, origins
+        found[path.strip()] = Override(_value(value, f"--set {text}"), "--set", f"--set {text}")
+    for path, (shown, value) in options.items():
+        found[path] = Override(value, shown.split()[0], shown)
+    return found
 
 
-def _check_paths(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    """Refuse a path whose first name is no field, offering the nearest full path."""
-    roots = {*field_names(WorkloadFile, ()), *WorkloadFile.model_fields, "workloads"}
-    for path in values:
-        head = path.split(".")[0].split("[")[0]
-        if head in roots:
-            continue
-        tail = path[len(head) :]
-        advice = near(head, roots)
-        full = f"did you mean {advice.removeprefix('did you mean ').rstrip('?')}{tail}?" if "did you" in advice else ""
-        shown = f"--set {path}={values[path]}" if origins[path] == "--set" else origins[path]
-        raise InputError(f"{shown}: no field {head!r}; {full or 'llmplan schema workload lists them'}")
+def _value(text: str, shown: str) -> Any:
+    try:
+        return scalar(text)
+    except InputError as error:
+        why = str(error).removeprefix(f"value {text!r}").lstrip(":0123456789 ")
+        raise InputError(f"{shown}: {why}") from None
+
+
+def _overridden(raw: YamlText, overrides: Mapping[str, Override]) -> YamlText:
+    """Return the text with values from outside in it.
+
+    Raises
+    ------
+    InputError
+        A path whose first name is no field (the nearest full path is offered), or that runs through a value.
+    """
+    data = raw.data if raw.data is not None or not overrides else {}
+    for path, one in overrides.items():
+        _check_root(path, one.shown)
+        if isinstance(data, Mapping):
+            data = with_values(data, {path: one.value}, one.shown)
+    return YamlText(raw.where, raw.text, data, {steps_of(path): one.shown for path, one in overrides.items()})
+
+
+def _check_root(path: str, shown: str) -> None:
+    roots = {*field_names(WorkloadFile, ()), "workloads"}
+    head = path.split(".")[0].split("[")[0]
+    if head in roots:
+        return
+    tail = path[len(head) :]
+    advice = near(head, roots) if head else ""
+    full = f"did you mean {advice.removeprefix('did you mean ').rstrip('?')}{tail}?" if "did you" in advice else ""
+    raise InputError(f"{shown}: no field {head!r}; {full or 'llmplan schema workload lists them'}")
 
 
 def read_model(name: str, catalog: Catalog, beside: str | None = None) -> tuple[Model, list[str]]:
@@ -161,19 +210,28 @@ def read_model(name: str, catalog: Catalog, beside: str | None = None) -> tuple[
     LlmplanError
         Neither a catalog name nor a path, or a config.json that cannot be used.
     """
-    path = Path(name).expanduser()
-    if beside is not None and not path.is_absolute() and (Path(beside).parent / path).exists():
-        path = Path(beside).parent / path
-    looks_local = name.endswith((".json", ".yaml", ".yml")) or name.startswith((".", "/", "~")) or path.is_dir()
-    if not looks_local:
+    try:
+        path = _local(name, beside)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{name}: is no path ({getattr(error, 'strerror', None) or error})") from None
+    if path is None:
         return catalog.model(name), []
-    if path.is_dir():
-        path = path / "config.json"
     text, where = read_text(str(path))
     if path.suffix in (".yaml", ".yml"):
         return read_as(Model, read_yaml(text, where)), []
     quantization = _json(path.parent / "hf_quant_config.json")
     return model_from_config(_parsed_json(text, where), where, quantization=quantization)
+
+
+def _local(name: str, beside: str | None) -> Path | None:
+    """Return the file that a model's name means, or None for a name of the catalog."""
+    path = Path(name).expanduser()
+    if beside is not None and not path.is_absolute() and (Path(beside).parent / path).exists():
+        path = Path(beside).parent / path
+    if path.is_dir():
+        return path / "config.json"
+    looks_local = name.endswith((".json", ".yaml", ".yml")) or name.startswith((".", "/", "~"))
+    return path if looks_local else None
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:
@@ -186,7 +244,7 @@ def _json(path: Path) -> Mapping[str, Any] | None:
 def _parsed_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{where}{line}: is no JSON; want the model's config.json") from None
 
@@ -215,25 +273,36 @@ def read_profile(name: str) -> list[ProfileRow]:
     """
     text, where = read_text(name)
     lines = text.splitlines()
-    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     kind = next((line.split(":", 1)[1].strip() for line in lines[:first] if line[1:].strip().startswith("kind:")), None)
-    reader = csv.DictReader(io.StringIO("\n".join(lines[first:])))
-    columns = reader.fieldnames or []
-    _check_profile(columns, kind, where)
-    rows = [_profile_row(row, f"{where}:{first + number}") for number, row in enumerate(reader, start=2)]
+    reader = csv.DictReader(io.StringIO("\n".join(lines[first:])), skipinitialspace=True, strict=True)
+    try:
+        _check_profile(reader.fieldnames or [], kind, where)
+        rows = {f"{where}:{first + reader.line_num}": row for row in reader}
+    except csv.Error as error:
+        raise InputError(f"{where}:{first + reader.line_num}: is no CSV ({error})") from None
     if not rows:
         raise InputError(f"{where}: holds no rows; want {', '.join(PROFILE_COLUMNS)}")
-    seen: dict[tuple[str, float, float], float] = {}
-    for row in rows:
+    read = {place: _profile_row(row, place) for place, row in rows.items()}
+    _check_cells(read)
+    return list(read.values())
+
+
+def _check_cells(rows: Mapping[str, ProfileRow]) -> None:
+    """Refuse a cell that comes twice, and a GPU with several prices."""
+    seen: set[tuple[str, float, float]] = set()
+    prices: dict[str, float] = {}
+    for place, row in rows.items():
         key = (row.gpu, row.input_tokens, row.output_tokens)
         if key in seen:
-            raise InputError(f"{where}: {row.gpu} has two rows for {row.input_tokens:g} in, {row.output_tokens:g} out")
-        seen[key] = row.requests_per_s
-    for gpu in {row.gpu for row in rows}:
-        prices = {row.usd_per_hour for row in rows if row.gpu == gpu}
-        if len(prices) > 1:
-            raise InputError(f"{where}: {gpu} has several prices ({', '.join(f'{p:g}' for p in sorted(prices))})")
-    return rows
+            cell = f"{row.input_tokens:g} in, {row.output_tokens:g} out"
+            raise InputError(f"{place}: {row.gpu} has two rows for {cell}; keep one")
+        seen.add(key)
+        price = prices.setdefault(row.gpu, row.usd_per_hour)
+        if price != row.usd_per_hour:
+            raise InputError(
+                f"{place}: usd_per_hour: {row.gpu} has several prices ({price:g}, {row.usd_per_hour:g}); want one"
+            )
 
 
 def _check_profile(columns: Sequence[str], kind: str | None, where: str) -> None:
@@ -244,7 +313,9 @@ def _check_profile(columns: Sequence[str], kind: str | None, where: str) -> None
         raise InputError(f"{where}: no column {missing[0]!r}; want {', '.join(PROFILE_COLUMNS)}")
 
 
-def _profile_row(row: Mapping[str, str | None], where: str) -> ProfileRow:
+def _profile_row(row: Mapping[str | None, Any], where: str) -> ProfileRow:
+    if None in row:
+        raise InputError(f"{where}: has more cells than the header; want {', '.join(PROFILE_COLUMNS)}")
     kind = (row.get("kind") or "replica_throughput").strip()
     if kind != "replica_throughput":
         raise InputError(f"{where}: kind {kind!r} is not read here; want replica_throughput")
@@ -254,11 +325,12 @@ def _profile_row(row: Mapping[str, str | None], where: str) -> ProfileRow:
         try:
             value = float(text)
         except ValueError:
-            raise InputError(f"{where}: {name}: {text!r} is no number") from None
-        if not 0 <= value < float("inf"):
-            raise InputError(f"{where}: {name}: {text} is out of range; want 0 or more")
+            raise InputError(f"{where}: {name}: {text!r} is no number; want one such as 2.5") from None
+        least = 1 if name.endswith("_tokens") else 0
+        if not least <= value < float("inf"):
+            raise InputError(f"{where}: {name}: {text} is out of range; want {least} or more")
         numbers[name] = value
     gpu = (row.get("gpu") or "").strip()
     if not gpu:
-        raise InputError(f"{where}: gpu: missing")
+        raise InputError(f"{where}: gpu: missing; want a name, yours or the catalog's")
     return ProfileRow(gpu=gpu, **numbers)

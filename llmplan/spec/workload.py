@@ -382,7 +382,7 @@ class Fleet(Spec):
     workloads: tuple[Workload, ...] = Field(min_length=1)
     offers: OfferFilter = OfferFilter()
     limits: Limits = Limits()
-    goals: tuple[Goal, ...] = ("cost",)
+    goals: tuple[Goal, ...] = ("cost", "configurations")
     faults: tuple[Fault, ...] = ()
     periods: tuple[Period, ...] = ()
 
@@ -392,7 +392,7 @@ class WorkloadFile(Workload):
 
     offers: OfferFilter = OfferFilter()
     limits: Limits = Limits()
-    goals: tuple[Goal, ...] = ("cost",)
+    goals: tuple[Goal, ...] = ("cost", "configurations")
     faults: tuple[Fault, ...] = ()
     periods: tuple[Period, ...] = ()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from llmplan.errors import InputError
 
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 40
+
+Path = tuple[str | int, ...]
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -71,8 +73,18 @@ class YamlText:
     """Name for messages."""
     text: str
     data: Any
+    origins: Mapping[Path, str] = field(default_factory=dict)
+    """Values of `data` that an option or the environment gave, and which."""
 
-    def line(self, path: tuple[str | int, ...]) -> int | None:
+    def place(self, path: Path) -> str:
+        """Return who said the value at `path`: an option, or the file with its line."""
+        for given, origin in self.origins.items():
+            if path[: len(given)] == given:
+                return origin
+        line = self.line(path)
+        return f"{self.where}:{line}" if line else self.where
+
+    def line(self, path: Path) -> int | None:
         """Return the 1-based line of the value (or the key that lacks it) at `path`."""
         try:
             node = yaml.compose(self.text, Loader=_Loader)
@@ -137,6 +149,8 @@ def _yaml_message(error: yaml.YAMLError, where: str) -> str:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not readable"
     context = getattr(error, "context", None)
     said = f"{context}, {problem}" if context else str(problem)
+    if "cannot start any token" in said:
+        said += " (a tab, or one of @ ` %: indent with spaces, put such text in quotes)"
     return f"{where}{line}: not valid YAML: {said}" if "twice" not in said else f"{where}{line}: {said}"
 
 
@@ -150,7 +164,7 @@ def with_values(data: Any, sets: Mapping[str, Any], where: str) -> Any:
     """
     copy = _copied(data)
     for path, value in sets.items():
-        steps = _steps(path)
+        steps = steps_of(path)
         target = copy
         for number, step in enumerate(steps[:-1]):
             following = steps[number + 1]
@@ -168,8 +182,9 @@ def _copied(data: Any) -> Any:
     return [_copied(value) for value in data] if isinstance(data, list) else data
 
 
-def _steps(path: str) -> list[str | int]:
-    return [int(s) if s.isdigit() else s for s in re.findall(r"[^.\[\]]+", path)]
+def steps_of(path: str) -> Path:
+    """Return the steps of a dotted path: `classes[0].rate` is ("classes", 0, "rate")."""
+    return tuple(int(s) if s.isdecimal() else s for s in re.findall(r"[^.\[\]]+", path))
 
 
 def _entered(target: Any, step: str | int, path: str, where: str, setting: bool = False) -> Any:
