@@ -13,6 +13,7 @@ import numpy as np
 
 from llmplan.errors import InputError
 from llmplan.evaluation import Evaluation, evaluate_plan
+from llmplan.perf.formats import computes
 from llmplan.perf.replica import most_decodes, replica_cost, requests_of
 from llmplan.plan.candidates import (
     Candidate,
@@ -32,9 +33,12 @@ from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
 from llmplan.spec.model import Model
 from llmplan.spec.plan import Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
-from llmplan.spec.workload import Bucket, Fleet, Slo
-from llmplan.support import check_supported, gpu_and_count, offer_filter
+from llmplan.spec.workload import Bucket, Fleet, OfferFilter, Slo
+from llmplan.support import check_plan, check_supported, gpu_and_count, offer_filter
 from llmplan.units import brief
+
+MOST_OTHERS = 3
+"""Other GPUs that are named when the one asked for cannot hold the model at all."""
 
 
 def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
@@ -47,6 +51,8 @@ def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
     """
     if answer.plan is None:
         raise InputError("the file holds no plan")
+    check_plan(answer.plan)
+    _check_formats(answer.plan, catalog)
     evaluation = evaluate_plan(answer.plan, catalog)
     provenance = provenance_of(catalog, answer.plan.models, evaluation.basis, answer.provenance.defaults)
     said = list(_moved(answer, provenance.catalog_hash, provenance.fits_hash))
@@ -61,6 +67,13 @@ def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
         warnings=(*said, *_misses(evaluation)),
         provenance=provenance,
     )
+
+
+def _check_formats(plan: Plan, catalog: Catalog) -> None:
+    for i, pool in enumerate(plan.pools):
+        for stage in pool.deployment.stages if pool.deployment else ():
+            if not computes(catalog.gpu(pool.gpu).flop_per_s, stage.weight_dtype):
+                raise InputError(f"plan.pools[{i}]: {pool.gpu} does not compute with {stage.weight_dtype} weights")
 
 
 def _moved(answer: Answer, catalog_hash: str, fits_hash: str) -> list[str]:
@@ -218,26 +231,35 @@ def _plan(
 
 
 def _does_not_fit(fleet: Fleet, model: Model, engine: Engine, studied: Evaluated, catalog: Catalog) -> Infeasible:
-    """Say what memory lacks, and the fewest GPUs of the same kind that hold the model."""
-    wanted = fleet.workloads[0].deployment
-    offers = catalog.offers(offer_filter(fleet))
-    name = studied.candidates[0].kind.gpu.name
-    kinds = [
-        Kind(gpu=catalog.gpu(name), gpus=n, network_bytes_per_s=0.0) for n in sorted({o.node.gpus for o in offers})
-    ]
-    free = wanted.model_copy(update={"tp": None, "pp": None, "dp": None, "ep": None})
-    found, _ = enumerate_candidates(Question(model=model, engine=engine, wanted=free), kinds)
-    nearest = []
-    if found:
-        cost = replica_cost(as_replicas(found, model, engine, catalog))
-        requests = requests_of(fleet.workloads[0].buckets(), cost.window_tokens, 0.0)
-        fits = np.all(most_decodes(cost, requests) > 0, axis=1)
-        able = sorted(
-            (c.deployment.gpus, c.deployment.stage.layout.pp, c.name) for c, ok in zip(found, fits, strict=True) if ok
-        )
-        nearest = [Nearest(change=f"{gpus}x{name}: {layout}") for gpus, _, layout in able[:1]]
+    """Say what memory lacks, and the fewest GPUs that hold the model: of the same kind, else of others."""
+    wanted = fleet.workloads[0].deployment.model_copy(update={"tp": None, "pp": None, "dp": None, "ep": None})
+    question = Question(model=model, engine=engine, wanted=wanted)
+    buckets = fleet.workloads[0].buckets()
+    nearest = _smallest(question, buckets, catalog.offers(offer_filter(fleet)), catalog)[:1]
+    if not nearest:
+        nearest = _smallest(question, buckets, catalog.offers(OfferFilter()), catalog)[:MOST_OTHERS]
     return Infeasible(
         reason=f"{studied.candidates[0].name} does not fit: {memory_message(studied, 0)}",
         binding="memory",
         nearest=tuple(nearest),
     )
+
+
+def _smallest(
+    question: Question, buckets: Sequence[Bucket], offers: Sequence[Offer], catalog: Catalog
+) -> list[Nearest]:
+    """Return, for each GPU that can, the fewest devices of one node that hold the model; the fewest first."""
+    sizes = sorted({(o.node.gpu, o.node.gpus) for o in offers})
+    kinds = [Kind(gpu=catalog.gpu(gpu), gpus=gpus, network_bytes_per_s=0.0) for gpu, gpus in sizes]
+    found, _ = enumerate_candidates(question, kinds)
+    if not found:
+        return []
+    cost = replica_cost(as_replicas(found, question.model, question.engine, catalog))
+    fits = np.all(most_decodes(cost, requests_of(buckets, cost.window_tokens, 0.0)) > 0, axis=1)
+    able = sorted(
+        (c.deployment.gpus, c.deployment.stage.layout.pp, c.name, c.kind.gpu.name)
+        for c, ok in zip(found, fits, strict=True)
+        if ok
+    )
+    first = {gpu: f"{gpus}x{gpu}: {layout}" for gpus, _, layout, gpu in reversed(able)}
+    return [Nearest(change=change) for change in sorted(first.values(), key=lambda said: int(said.split("x")[0]))]

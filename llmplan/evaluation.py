@@ -89,6 +89,18 @@ def evaluate_plan(plan: Plan, catalog: Catalog) -> Evaluation:
     )
 
 
+def within_band(plan: Plan, evaluation: Evaluation) -> list[str]:
+    """Return the bounded metrics that keep their bound, but not at the upper end of their band."""
+    risky = []
+    for bucket in plan.buckets:
+        for metric, bound in bucket.slo.bounds().items():
+            for owner in ("", f"{bucket.traffic_class}."):
+                told = evaluation.predicted.get(f"{owner}{metric}_{bound.label}_s")
+                if told is not None and told.high is not None and told.high > bound.bound_s:
+                    risky.append(f"{owner}{metric} {bound.label}")
+    return list(dict.fromkeys(risky))
+
+
 def rates(plan: Plan) -> Floats:
     """Return the load of each bucket at each whole pool, (C, B)."""
     rows = {pool.name: i for i, pool in enumerate(plan.pools)}

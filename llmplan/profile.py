@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from llmplan.errors import InputError
 from llmplan.plan.columns import Column
+from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.hardware import Node, Offer
+from llmplan.spec.messages import dotted
 from llmplan.spec.readers import ProfileRow
-from llmplan.spec.workload import Bucket, Fleet, Slo
+from llmplan.spec.workload import Bucket, Fleet, OfferFilter, Slo
+from llmplan.support import unread_in_fleet
 
 PROVIDER = "profile"
 
@@ -19,24 +22,42 @@ def profile_fleet(fleet: Fleet, rows: Sequence[ProfileRow], where: str) -> Fleet
     Raises
     ------
     InputError
-        A class has a length distribution, or its lengths are in no row; several workloads; closed loop.
+        A class has a length distribution, or its lengths are in no row; no load; closed loop; several workloads, or
+        another key that a table leaves no room for.
     """
-    if len(fleet.workloads) != 1:
-        raise InputError(f"{where}: workloads: a measured table plans one workload")
+    for path, said in (*unread_in_fleet(fleet), *_without_effect(fleet)):
+        raise InputError(f"{where}: {dotted(path)}: {said}")
     traffic = fleet.workloads[0].traffic
     if traffic.rate_requests_per_s is None:
         raise InputError(f"{where}: workload: a measured table needs arrivals; give rate or classes with rates")
+    if traffic.rate_requests_per_s == 0:
+        raise InputError(f"{where}: workload.classes: no class has any load; give one a rate above 0")
     known = sorted({(row.input_tokens, row.output_tokens) for row in rows})
     for place, (tokens_in, tokens_out, _) in enumerate(_cells(fleet)):
         if tokens_in is None or tokens_out is None:
             raise InputError(f"{where}: workload: a measured table takes one token count a class, no distribution")
+        at = f"workload.classes[{place}]" if traffic.classes else "workload"
         if (tokens_in, tokens_out) not in known:
             near = min(known, key=lambda cell: abs(cell[0] - tokens_in) + abs(cell[1] - tokens_out))
             raise InputError(
-                f"{where}: workload.classes[{place}]: the table has no cell {tokens_in:g} in, {tokens_out:g} out; "
+                f"{where}: {at}: the table has no cell {tokens_in:g} in, {tokens_out:g} out; "
                 f"the nearest is {near[0]:g} in, {near[1]:g} out"
             )
     return fleet
+
+
+def _without_effect(fleet: Fleet) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield keys that say how to serve, which the table has decided, or where to rent, which it does not know."""
+    workload = fleet.workloads[0]
+    for field, value in (
+        ("deployment", workload.deployment != DeploymentRequest()),
+        ("techniques", workload.techniques),
+    ):
+        if value:
+            yield (field,), "the measured table has decided how to serve; leave it out"
+    for field in ("providers", "regions", "nodes", "markets"):
+        if getattr(fleet.offers, field) != getattr(OfferFilter(), field):
+            yield ("offers", field), "the measured table has its own prices; choose among its GPUs with offers.gpus"
 
 
 def _cells(fleet: Fleet) -> list[tuple[float | None, float | None, float]]:

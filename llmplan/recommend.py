@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llmplan.advice import infeasible
-from llmplan.evaluation import Evaluation, evaluate_plan
+from llmplan.evaluation import Evaluation, evaluate_plan, within_band
 from llmplan.perf.replica import replica_cost, requests_of
 from llmplan.plan.candidates import (
     Candidate,
@@ -559,6 +559,9 @@ def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     said = []
     if any(pool.deployment for pool in plan.pools):
         said.append("percentiles are a queueing approximation, not simulated; bands cover the model's error only")
+    risky = within_band(plan, evaluation)
+    if risky:
+        said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
     for name, pool in evaluation.pools.items():
         if pool.fragile:
             said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")

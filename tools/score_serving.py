@@ -706,7 +706,7 @@ def main() -> None:
     parser.add_argument("--accelerators", type=Path, help="table of datasheets for AMD devices outside the catalog")
     parser.add_argument("--kv", choices=("bf16", "fp8"), help="KV format of every run")
     parser.add_argument("--rows", type=Path, help="write every prediction beside its measurement")
-    parser.add_argument("--write", action="store_true", help="write validation/serving.csv and hardware/bands.yaml")
+    parser.add_argument("--write", action="store_true", help="write validation/serving.* and hardware/bands.yaml")
     given = parser.parse_args()
     shelf = Shelf(Catalog.with_folders(given.catalog), given.configs, given.accelerators)
     parts, refused = scored(given.data, shelf, given.kv)
@@ -715,6 +715,9 @@ def main() -> None:
         write_csv(given.rows, rows_csv(parts))
     if given.write:
         write_csv(ROOT / "validation" / "serving.csv", cells(parts))
+        head = "# Serving runs\n\nWritten by tools/score_serving.py; docs/validation.md explains it.\n\n"
+        text = f"{head}{report(parts, refused)}\n"
+        (ROOT / "validation" / "serving.md").write_text(text, encoding="utf-8")
         (ROOT / "hardware" / "bands.yaml").write_text(bands(parts), encoding="utf-8")
 
 
