@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmplan.perf.replica import METRICS, most_decodes
-from llmplan.plan.candidates import Evaluated, idle_metrics
+from llmplan.plan.candidates import WIDTHS, Evaluated, idle_metrics
 from llmplan.plan.columns import NoMix
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.plan import Infeasible, Nearest
 from llmplan.spec.workload import Bound, Fleet, Limits, OfferFilter, Slo
-from llmplan.units import brief
+from llmplan.units import brief, significant
 
 if TYPE_CHECKING:
     from llmplan.recommend import Found
@@ -35,7 +35,7 @@ def infeasible(fleet: Fleet, found: Found, retry: Retry) -> Infeasible:
     retry : function (fleet, allow_lossy) -> Found
         Searches again with a changed question.
     """
-    binding, reason = _binding(found)
+    binding, reason = _binding(fleet, found)
     return Infeasible(
         reason=reason,
         binding=binding,
@@ -45,20 +45,14 @@ def infeasible(fleet: Fleet, found: Found, retry: Retry) -> Infeasible:
     )
 
 
-def _binding(found: Found) -> tuple[str, str]:
+def _binding(fleet: Fleet, found: Found) -> tuple[str, str]:
     """Return the kind of constraint that binds, and the sentence that says by how much."""
     studied = found.evaluated
     if studied is None or not studied.candidates:
-        said = next(
-            (e.message for e in found.excuses if e.reason == "unsupported"), "no layout fits the nodes on offer"
-        )
-        return "formats", f"no candidate on the offers: {said}"
+        return _no_mix(found) if found.columns else _no_candidate(fleet, found)
     blocked = np.flatnonzero(~np.any(studied.capacity > 0, axis=0))
     if blocked.size == 0:
-        mix = found.mix
-        if isinstance(mix, NoMix):
-            return mix.binding, mix.reason
-        return "mix", "the mix could not be settled"
+        return _no_mix(found)
     bucket = found.buckets[int(blocked[0])]
     if not np.any(most_decodes(studied.cost, studied.requests)[:, blocked[0]] > 0):
         return (
@@ -76,8 +70,34 @@ def _binding(found: Found) -> tuple[str, str]:
     )
     return (
         f"slo.{metric}",
-        f"{said}; the best without load is {brief(best, 's')} ({where}), {best / bound.bound_s:.2g}x it",
+        f"{said}; the best without load is {brief(best, 's')} ({where}), {significant(best / bound.bound_s, 2)}x it",
     )
+
+
+def _no_mix(found: Found) -> tuple[str, str]:
+    mix = found.mix
+    if not isinstance(mix, NoMix):
+        return "mix", "the mix could not be settled"
+    if mix.binding.startswith("bucket "):
+        bucket = found.buckets[int(mix.binding.removeprefix("bucket "))]
+        return "profile", f"no GPU of the table serves {bucket.name}: its requests_per_s is 0 or missing on all of them"
+    return mix.binding, mix.reason
+
+
+def _no_candidate(fleet: Fleet, found: Found) -> tuple[str, str]:
+    wanted = fleet.workloads[0].deployment
+    if not found.offers:
+        asked = [f"{field} {' or '.join(names)}" for field, names in fleet.offers if names]
+        if wanted.offer or wanted.gpu:
+            asked = [f"{field} {name}" for field, name in wanted if field in ("gpu", "offer") and name]
+        return "offers", f"no offer in the price sheets has {', '.join(asked)}"
+    unsupported = next((e.message for e in found.excuses if e.reason == "unsupported"), None)
+    if unsupported is not None:
+        return "formats", f"no candidate on the offers: {unsupported}"
+    widths = " ".join(f"{name} {width}" for name, width in wanted if name in ("gpu", "tp", "pp", "ep", "dp") and width)
+    sizes = ", ".join(str(size) for size in sorted({o.node.gpus for o in found.offers}))
+    said = f"no layout{' with ' + widths if widths else ''} fits: widths are powers of two up to {max(WIDTHS)}"
+    return "layout", f"{said} that divide the model, and the nodes on offer have {sizes} GPUs"
 
 
 def _request(tokens_in: float, tokens_out: float) -> str:

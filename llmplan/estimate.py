@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from llmplan.errors import InputError
+from llmplan.errors import InputError, UnknownNameError
 from llmplan.evaluation import Evaluation, evaluate_plan
 from llmplan.perf.formats import computes
 from llmplan.perf.replica import most_decodes, replica_cost, requests_of
@@ -41,18 +41,18 @@ MOST_OTHERS = 3
 """Other GPUs that are named when the one asked for cannot hold the model at all."""
 
 
-def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
+def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") -> Answer:
     """Return what a plan that llmplan wrote does, by today's catalog.
 
     Raises
     ------
     LlmplanError
-        The catalog lacks something the plan names.
+        The catalog lacks something the plan names, or its parts do not fit together.
     """
     if answer.plan is None:
-        raise InputError("the file holds no plan")
-    check_plan(answer.plan)
-    _check_formats(answer.plan, catalog)
+        raise InputError(f"{where}: holds no plan")
+    check_plan(answer.plan, where)
+    _check_devices(answer.plan, catalog, where)
     evaluation = evaluate_plan(answer.plan, catalog)
     provenance = provenance_of(catalog, answer.plan.models, evaluation.basis, answer.provenance.defaults)
     said = list(_moved(answer, provenance.catalog_hash, provenance.fits_hash))
@@ -69,11 +69,19 @@ def estimate_plan(answer: Answer, catalog: Catalog) -> Answer:
     )
 
 
-def _check_formats(plan: Plan, catalog: Catalog) -> None:
+def _check_devices(plan: Plan, catalog: Catalog, where: str) -> None:
+    """Refuse GPUs and engines that the catalog lacks, and formats that a GPU does not compute with."""
     for i, pool in enumerate(plan.pools):
-        for stage in pool.deployment.stages if pool.deployment else ():
-            if not computes(catalog.gpu(pool.gpu).flop_per_s, stage.weight_dtype):
-                raise InputError(f"plan.pools[{i}]: {pool.gpu} does not compute with {stage.weight_dtype} weights")
+        if pool.deployment is None:
+            continue
+        try:
+            gpu = catalog.gpu(pool.gpu)
+            catalog.engine(pool.deployment.engine)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{where}: plan.pools[{i}]: {error}") from None
+        for stage in pool.deployment.stages:
+            if not computes(gpu.flop_per_s, stage.weight_dtype):
+                raise InputError(f"{where}: plan.pools[{i}]: {pool.gpu} does not compute {stage.weight_dtype} weights")
 
 
 def _moved(answer: Answer, catalog_hash: str, fits_hash: str) -> list[str]:

@@ -17,7 +17,7 @@ from llmplan.spec.hardware import Market
 from llmplan.spec.messages import dotted
 from llmplan.spec.plan import Plan, Pool
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Fleet, Lengths, OfferFilter, Traffic, Workload
+from llmplan.spec.workload import Fleet, Lengths, OfferFilter, Traffic, TrafficClass, Workload
 
 Steps = tuple[str | int, ...]
 Place = Callable[[Steps], str]
@@ -116,10 +116,10 @@ def _unread_in_workload(workload: Workload) -> Iterator[tuple[Steps, str]]:
 
 
 def _lengths(traffic: Traffic) -> Iterator[tuple[Steps, Lengths]]:
-    pairs = [(("workload",), traffic.input_tokens, traffic.output_tokens)]
-    pairs += [(("workload", "classes", i), c.input_tokens, c.output_tokens) for i, c in enumerate(traffic.classes)]
-    for path, *both in pairs:
-        for name, lengths in zip(("input_tokens", "output_tokens"), both, strict=True):
+    holders: list[tuple[Steps, Traffic | TrafficClass]] = [(("workload",), traffic)]
+    holders += [(("workload", "classes", i), one) for i, one in enumerate(traffic.classes)]
+    for path, holder in holders:
+        for name, lengths in (("input_tokens", holder.input_tokens), ("output_tokens", holder.output_tokens)):
             if lengths is not None:
                 yield (*path, name), lengths
 
@@ -212,16 +212,16 @@ def _check_offer(name: str, catalog: Catalog) -> None:
 
 
 @contextmanager
-def _told_at(place: Place, path: Steps, *kinds: type[LlmplanError]) -> Iterator[None]:
+def _told_at(place: Place, path: Steps, kind: type[LlmplanError] = LlmplanError) -> Iterator[None]:
     """Put the line and the key before what is said of a name."""
     try:
         yield
-    except kinds or LlmplanError as error:
+    except kind as error:
         said = re.sub(r"\A(?:offers\.\w+|deployment\.offer): ", "", str(error))
         raise type(error)(f"{place(path)}: {dotted(path)}: {said}") from None
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: Plan, where: str) -> None:
     """Refuse a plan whose parts do not fit together: somebody has cut or edited it.
 
     Raises
@@ -230,7 +230,7 @@ def check_plan(plan: Plan) -> None:
         One line: the key, what it names or counts, and what the rest of the plan says.
     """
     for path, said in chain(_dangling(plan), _unbalanced(plan)):
-        raise InputError(f"plan.{dotted(path)}: {said}")
+        raise InputError(f"{where}: plan.{dotted(path)}: {said}")
 
 
 def _dangling(plan: Plan) -> Iterator[tuple[Steps, str]]:

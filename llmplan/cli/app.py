@@ -58,6 +58,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        typer.secho(f"llmplan: {one_line(about + (error.strerror or str(error)))}", fg=_red(), err=True)
+        sys.exit(LlmplanError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: our bug, said in one line
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()

@@ -9,7 +9,7 @@ import typer
 
 from llmplan.cli import options as o
 from llmplan.cli.listing import detailed, listed
-from llmplan.errors import UnknownNameError, near
+from llmplan.errors import InputError, UnknownNameError, near
 
 if TYPE_CHECKING:
     from llmplan.spec.base import Spec
@@ -37,18 +37,16 @@ def list_entries(
     catalog: o.CatalogOption = None,
 ) -> None:
     """List the entries of one kind."""
+    if gpu and kind in (Kind.links, Kind.engines):
+        raise InputError(f"--gpu {gpu}: {kind.value} belong to no GPU; leave it out")
     opened = o.opened_catalog(catalog)
     wanted = opened.gpu(gpu).name if gpu else None
     rows = [row for row in _ROWS[kind](opened) if wanted is None or row.get("gpu") == wanted]
-    listed(rows, fmt, f"{len(rows)} {kind.value}", right=_NUMBERS)
-
-
-_NUMBERS = ("gpus", "vcpus", "usd_per_hour", "dram", "memory", "bandwidth", "bf16", "fp8", "operators", "rate")
+    listed(rows, fmt, f"{len(rows)} {kind.value}")
 
 
 def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
     from llmplan.resolve import fits_for
-    from llmplan.units import brief
 
     rows = []
     for name in catalog.names("gpus"):
@@ -57,10 +55,9 @@ def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
             {
                 "gpu": name,
                 "architecture": gpu.architecture,
-                "memory": brief(gpu.memory_bytes, "B"),
-                "bandwidth": brief(gpu.memory_bytes_per_s, "B/s"),
-                "bf16": brief(gpu.flop_per_s["bf16"], "FLOP/s"),
-                "link": gpu.link or gpu.host_link,
+                "memory_bytes": gpu.memory_bytes,
+                "bandwidth_bytes_per_s": gpu.memory_bytes_per_s,
+                "bf16_flop_per_s": gpu.flop_per_s["bf16"],
                 "basis": fits_for(gpu, catalog)[1],
             }
         )
@@ -68,8 +65,6 @@ def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _nodes(catalog: Catalog) -> list[dict[str, Any]]:
-    from llmplan.units import brief
-
     rows = []
     for name in catalog.names("nodes"):
         node = catalog.node(name)
@@ -80,20 +75,17 @@ def _nodes(catalog: Catalog) -> list[dict[str, Any]]:
                 "gpu": node.gpu,
                 "gpus": node.gpus,
                 "vcpus": node.vcpus,
-                "dram": brief(node.dram_bytes, "B") if node.dram_bytes else None,
-                "network": brief(node.nic_bytes_per_s, "B/s") if node.nic_bytes_per_s else None,
+                "dram_bytes": node.dram_bytes,
+                "network_bytes_per_s": node.nic_bytes_per_s,
             }
         )
     return rows
 
 
 def _links(catalog: Catalog) -> list[dict[str, Any]]:
-    from llmplan.units import brief
-
     links = [catalog.link(name) for name in catalog.names("links")]
     return [
-        {"link": x.name, "kind": x.kind, "rate": brief(x.bytes_per_s, "B/s"), "latency": brief(x.latency_s, "s")}
-        for x in links
+        {"link": x.name, "kind": x.kind, "rate_bytes_per_s": x.bytes_per_s, "latency_s": x.latency_s} for x in links
     ]
 
 

@@ -37,8 +37,7 @@ def estimate(
     """Predict latency, capacity, memory and cost of a configuration."""
     del verbose
     o.check_output(output, overwrite)
-    own = [f"deployment.gpu={gpu}"] if gpu else []
-    answer = _answer(question, [*(sets or []), *own], catalog)
+    answer = _answer(question, sets or [], gpu, catalog)
     for default in answer.provenance.defaults:
         o.told(quiet, f"default    {default}")
     shown(
@@ -57,12 +56,15 @@ def estimate(
     )
 
 
-def _answer(question: str, sets: list[str], catalog: list[str] | None) -> Answer:
+def _answer(question: str, sets: list[str], gpu: str | None, catalog: list[str] | None) -> Answer:
     from llmplan.estimate import estimate_plan, estimate_workload
     from llmplan.spec.readers import read_question
+    from llmplan.support import check_names, check_supported
 
-    asked = read_question(question, sets)
+    asked = read_question(question, sets, {} if gpu is None else {"deployment.gpu": (f"--gpu {gpu}", gpu)})
     opened = o.opened_catalog(catalog)
     if asked.answer is not None:
-        return estimate_plan(asked.answer, opened)
+        return estimate_plan(asked.answer, opened, where=asked.where)
+    check_names(asked.fleet, opened, asked.where, asked.place)
+    check_supported(asked.fleet, asked.where, asked.place)
     return estimate_workload(asked.fleet, opened, where=asked.where, origins=asked.origins)

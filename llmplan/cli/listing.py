@@ -10,8 +10,8 @@ import typer
 from llmplan.cli.options import OutputFormat, colored, table_width
 
 
-def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str, right: Sequence[str] = ()) -> None:
-    """Print rows of equal keys; `text` keys are for people, plain numbers for machines."""
+def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str) -> None:
+    """Print rows of equal keys: plain numbers in base units for machines, handy units for people."""
     from llmplan.report import render
     from llmplan.report.sections import Section
 
@@ -23,13 +23,14 @@ def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str, rig
     elif fmt is OutputFormat.csv:
         text = render.as_csv(plain)
     else:
-        header = tuple(rows[0]) if rows else ()
+        keys = list(rows[0]) if rows else []
+        numbers = {k for k in keys if all(isinstance(row[k], int | float | None) for row in rows)}
         section = Section(
             title=title,
-            header=header,
-            rows=tuple(tuple(_cell(value) for value in row.values()) for row in rows),
-            right=frozenset(i for i, name in enumerate(header) if name in right),
-            wrap=frozenset(range(len(header))),
+            header=tuple(_heading(key) for key in keys),
+            rows=tuple(tuple(_cell(key, row[key]) for key in keys) for row in rows),
+            right=frozenset(i for i, key in enumerate(keys) if key in numbers),
+            wrap=frozenset(i for i, key in enumerate(keys) if key not in numbers and i > 0),
         )
         if fmt is OutputFormat.markdown:
             text = render.as_markdown([section])
@@ -38,11 +39,23 @@ def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str, rig
     typer.echo(text, nl=False)
 
 
-def _cell(value: Any) -> str:
+def _heading(key: str) -> str:
+    """Return a key without its unit: the cells carry it."""
+    for end in ("_flop_per_s", "_bytes_per_s", "_bytes", "_s"):
+        if key.endswith(end):
+            return key.removesuffix(end).replace("_", " ")
+    return key
+
+
+def _cell(key: str, value: Any) -> str:
+    from llmplan.spec.base import promised_unit
+    from llmplan.units import brief
+
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:g}"
+        unit = promised_unit(key)
+        return brief(value, unit) if unit and unit != "USD/h" else f"{value:g}"
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
     return str(value)

@@ -21,6 +21,7 @@ def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOp
     from llmplan.model_facts import facts
 
     opened = o.opened_catalog(catalog)
+    people = fmt in (o.OutputFormat.table, o.OutputFormat.markdown)
     rows = []
     for name in opened.names("models"):
         told = facts(opened.model(name))
@@ -28,14 +29,14 @@ def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOp
             {
                 "model": name,
                 "hf_id": told.model.hf_id,
-                "parameters": told.parameters_text,
-                "active": told.active_text,
+                "parameters": told.parameters_text if people else told.document["parameters"]["total"],
+                "active": told.active_text if people else told.document["parameters"]["active"],
                 "layers": told.model.layer_count,
                 "attention": told.attention_text,
                 "weights": told.model.weights.dtype,
             }
         )
-    listed(rows, fmt, f"{len(rows)} models", right=("parameters", "active", "layers"))
+    listed(rows, fmt, f"{len(rows)} models")
 
 
 @app.command("show", epilog=o.EXIT_CODES)

@@ -70,6 +70,9 @@ def opened_catalog(folders: list[str] | None) -> Catalog:
     from llmplan.spec.catalog import Catalog
 
     from_environment = [p for p in os.environ.get("LLMPLAN_CATALOG", "").split(os.pathsep) if p]
+    for path in from_environment:
+        if not Path(path).is_dir():
+            raise InputError(f"LLMPLAN_CATALOG: {path}: no such folder")
     return Catalog.with_folders([*(folders or []), *from_environment])
 
 
@@ -107,6 +110,12 @@ def check_output(name: str | None, overwrite: bool) -> None:
     path = Path(name)
     if path.suffix not in SUFFIXES:
         raise InputError(f"--output {name}: unknown suffix {path.suffix!r}; want one of {', '.join(SUFFIXES)}")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"--output {name}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     if not path.parent.is_dir():
         raise InputError(f"--output {name}: no folder {str(path.parent)!r}; make it first")
     if path.is_dir():

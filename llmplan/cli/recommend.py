@@ -15,6 +15,7 @@ from llmplan.errors import InputError
 if TYPE_CHECKING:
     from llmplan.recommend import Options
     from llmplan.spec.plan import Answer
+    from llmplan.spec.readers import Asked
 
 EPILOG = o.EXIT_CODES
 
@@ -57,7 +58,7 @@ def recommend(
     begun = time.perf_counter()
     o.check_output(output, overwrite)
     chosen = _options(profile, method, slice_factor, allow_lossy, gap, time_limit, top)
-    answer = _answer(workload, [*(sets or []), *_gpus(gpu)], catalog, chosen, quiet)
+    answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, quiet)
     _closing(answer, time.perf_counter() - begun, quiet)
     shown(
         answer,
@@ -75,28 +76,38 @@ def recommend(
     )
 
 
-def _answer(workload: str, sets: list[str], catalog: list[str] | None, chosen: Options, quiet: bool) -> Answer:
-    from llmplan.recommend import recommend_plan
+def _asked(workload: str, sets: list[str], gpus: list[str], chosen: Options) -> Asked:
     from llmplan.spec.readers import read_question
+    from llmplan.spec.workload import Limits
+    from llmplan.support import gpu_and_count
 
-    asked = read_question(workload, sets)
+    names = [name.strip() for text in gpus for name in text.split(",")]
+    given = {"offers.gpus": (f"--gpu {','.join(names)}", [gpu_and_count(name)[0] for name in names])} if names else {}
+    asked = read_question(workload, sets, given)
+    if asked.fleet.workloads[0].deployment.replicas is not None:
+        place = asked.place(("deployment", "replicas"))
+        raise InputError(f"{place}: deployment.replicas: recommend finds the count; leave it out, or ask estimate")
+    if chosen.slice_factor is not None and asked.fleet.limits != Limits():
+        raise InputError(f"{asked.place(('limits',))}: limits: the published slice form has none; leave --method out")
+    return asked
+
+
+def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, quiet: bool) -> Answer:
+    from llmplan.recommend import recommend_plan
+    from llmplan.support import check_names, check_supported
+
+    opened = o.opened_catalog(catalog)
+    if not chosen.profile:
+        check_names(asked.fleet, opened, asked.where, asked.place)
+        check_supported(asked.fleet, asked.where, asked.place)
     return recommend_plan(
         asked.fleet,
-        o.opened_catalog(catalog),
+        opened,
         chosen,
         where=asked.where,
         origins=asked.origins,
         progress=lambda stage, said: o.told(quiet, f"{stage:<11}{said}"),
     )
-
-
-def _gpus(names: list[str] | None) -> list[str]:
-    if not names:
-        return []
-    from llmplan.support import gpu_and_count
-
-    plain = [gpu_and_count(name)[0] for name in names]
-    return [f"offers.gpus=[{', '.join(plain)}]"]
 
 
 def _options(

@@ -22,15 +22,17 @@ def schema(
     from llmplan.report import render
     from llmplan.spec.schemas import KINDS, json_schema
 
+    if kind is None and check:
+        raise InputError(f"schema --check {check[0]}: no kind; want llmplan schema workload --check {check[0]}")
     if kind is None:
         typer.echo("\n".join(sorted(KINDS)))
         return
     if kind not in KINDS:
-        raise UnknownNameError(f"schema {kind}: no such kind; {near(kind, KINDS)}")
+        raise UnknownNameError(f"schema {kind}: no such kind; {near(kind, KINDS) or 'want ' + ', '.join(KINDS)}")
     if check:
         for name in check:
             _check(kind, name)
-            typer.echo(f"{name}: valid {kind}")
+        typer.echo("\n".join(f"{name}: valid {kind}" for name in check))
         return
     typer.echo(render.as_json(json_schema(kind)), nl=False)
 

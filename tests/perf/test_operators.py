@@ -1,0 +1,209 @@
+"""Operators one by one: roofline, matrix products, attention, experts, collectives, elementwise kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmplan.perf.attention import Heads, causal_pairs, decode, prefill
+from llmplan.perf.collectives import LinkConstants, collective_s, ring_share, send_s
+from llmplan.perf.elementwise import ELEMENTWISE, elementwise, fixed_s
+from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, WEIGHT_BYTES, computes
+from llmplan.perf.gemm import gemm
+from llmplan.perf.moe import active_experts, experts
+from llmplan.perf.roofline import IDEAL, Constants, Work, overlapped_s, serial_s
+
+FLOP_PER_S, BYTES_PER_S = 1000.0, 10.0
+SLOW = Constants(fixed_s=0.5, compute_efficiency=0.5, memory_efficiency=0.25)
+
+
+def test_a_kernel_is_bound_by_the_slower_side():
+    work = Work(flop=np.array([1000.0, 1000.0]), moved_bytes=np.array([1.0, 50.0]))
+    assert overlapped_s(work, FLOP_PER_S, BYTES_PER_S, IDEAL) == pytest.approx([1.0, 5.0])
+
+
+def test_without_overlap_both_sides_are_paid():
+    work = Work(flop=np.array([1000.0, 1000.0]), moved_bytes=np.array([10.0, 50.0]))
+    assert serial_s(work, FLOP_PER_S, BYTES_PER_S, IDEAL) == pytest.approx([2.0, 6.0])
+
+
+def test_constants_slow_each_side_and_add_a_fixed_time():
+    work = Work(flop=1000.0, moved_bytes=10.0)
+    assert overlapped_s(work, FLOP_PER_S, BYTES_PER_S, SLOW) == pytest.approx(0.5 + 4.0)
+    assert serial_s(work, FLOP_PER_S, BYTES_PER_S, SLOW) == pytest.approx(0.5 + 2.0 + 4.0)
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_no_constants_are_faster_than_the_datasheet(flop, moved_bytes):
+    work = Work(flop=flop, moved_bytes=moved_bytes)
+    ideal = overlapped_s(work, FLOP_PER_S, BYTES_PER_S, IDEAL)
+    assert overlapped_s(work, FLOP_PER_S, BYTES_PER_S, SLOW) >= ideal
+    assert serial_s(work, FLOP_PER_S, BYTES_PER_S, IDEAL) >= ideal
+
+
+def test_a_matrix_product_reads_its_weights_once():
+    work = gemm(10.0, 20.0, 30.0, weight_bytes=1.0, activation_bytes=2.0)
+    assert work.flop == 2 * 10 * 20 * 30
+    assert work.moved_bytes == 20 * 30 + 2 * 10 * 30 + 2 * 10 * 20
+
+
+# ---- attention ----
+
+
+def counted_pairs(chunk: int, prefix: int, window: int | None) -> int:
+    """Keys that each new position sees, one by one: itself and what lies before, at most `window` of them."""
+    seen = (position + 1 for position in range(prefix, prefix + chunk))
+    return sum(min(keys, window) if window else keys for keys in seen)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.none() | st.integers(1, 150))
+def test_prefill_pairs_are_counted_right(chunk, prefix, window):
+    found = causal_pairs(np.array([float(chunk)]), np.array([float(prefix)]), window)
+    assert found == pytest.approx([counted_pairs(chunk, prefix, window)])
+
+
+def test_prefill_pairs_by_hand():
+    assert causal_pairs(np.array([4.0]), np.array([0.0])) == [10]
+    assert causal_pairs(np.array([4.0]), np.array([6.0])) == [7 + 8 + 9 + 10]
+    assert causal_pairs(np.array([4.0]), np.array([6.0]), 3.0) == [12]
+
+
+@given(st.integers(1, 500), st.integers(0, 500), st.integers(1, 500), st.none() | st.integers(1, 300))
+def test_a_prompt_in_two_chunks_sees_the_same_pairs(first, prefix, second, window):
+    def pairs(chunk: int, before: int) -> float:
+        return float(causal_pairs(np.array([float(chunk)]), np.array([float(before)]), window)[0])
+
+    assert pairs(first + second, prefix) == pairs(first, prefix) + pairs(second, prefix + first)
+
+
+HEADS = Heads(query=8.0, kv=2.0, width=20.0, kv_width=20.0, kv_bytes=2.0, units_per_sequence=2.0)
+
+
+def test_prefill_multiplies_pairs_and_moves_tokens():
+    work = prefill(3.0, 6.0, HEADS)
+    assert work.flop == 2 * 8 * 6 * 20
+    assert work.moved_bytes == 3 * (2 * 8 * 20 + 2 * 20 * 2)
+
+
+def test_decode_reads_the_whole_cache():
+    work = decode(3.0, 1000.0, HEADS)
+    assert work.flop == 2 * 8 * 1000 * 20
+    assert work.moved_bytes == 2 * 1000 * 20 * 2 + 2 * 3 * 8 * 20
+
+
+# ---- experts ----
+
+
+def test_one_token_picks_its_experts_and_a_crowd_picks_all():
+    tokens = np.array([0.0, 1.0, 1e9])
+    assert active_experts(tokens, 128, 8) == pytest.approx([0, 8, 128])
+
+
+def test_when_every_expert_is_picked_all_are_active():
+    assert active_experts(np.array([1.0, 2.0, 100.0]), 8, 8) == pytest.approx([8, 8, 8])
+
+
+@given(st.integers(1, 256), st.data())
+def test_more_tokens_touch_more_experts_but_never_more_than_they_pick(total, data):
+    top_k = data.draw(st.integers(1, total))
+    tokens = np.arange(1.0, 50.0)
+    active = active_experts(tokens, total, top_k)
+    slack = 1e-9 * total
+    assert np.all(np.diff(active) >= -slack)
+    assert np.all(active <= np.minimum(total, top_k * tokens) + slack)
+    assert np.all(active >= top_k - slack)
+
+
+def test_active_experts_are_the_mean_of_random_picks():
+    rng = np.random.default_rng(0)
+    touched = [
+        np.unique(np.concatenate([rng.choice(16, 3, replace=False) for _ in range(5)])).size for _ in range(2000)
+    ]
+    assert active_experts(np.array([5.0]), 16, 3)[0] == pytest.approx(np.mean(touched), rel=0.02)
+
+
+def test_one_token_reads_the_weights_of_its_experts_only():
+    work = experts(np.array([1.0]), 100.0, 50.0, (10, 2), 1.0, 2.0)
+    assert work.flop == pytest.approx([2 * 2 * 3 * 100 * 50])
+    assert work.moved_bytes == pytest.approx([2 * 3 * 100 * 50 * 2 + 4 * 100 + 2 * (2 * 100 + 4 * 50)])
+
+
+def test_experts_on_several_ranks_share_the_work():
+    alone = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 1.0, 2.0)
+    shared = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 4.0, 2.0)
+    assert 4 * shared.flop == pytest.approx(alone.flop)
+    assert 4 * shared.moved_bytes == pytest.approx(alone.moved_bytes)
+    skewed = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 4.0, 2.0, imbalance=1.5)
+    assert skewed.flop == pytest.approx(1.5 * shared.flop)
+
+
+# ---- collectives ----
+
+FREE = LinkConstants(fixed_s=0.0, rank_s=0.0, link_efficiency=1.0)
+COSTLY = LinkConstants(fixed_s=5.0, rank_s=1.0, link_efficiency=0.5)
+OPERATIONS = ["all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter", "all_to_all"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_one_rank_costs_nothing(operation):
+    assert collective_s(np.array([1e9]), np.array([1.0]), np.array([10.0]), COSTLY, operation) == 0
+
+
+@pytest.mark.parametrize(("operation", "share"), [("all_reduce", 1.5), ("all_gather", 0.75), ("all_to_all", 0.75)])
+def test_a_rank_sends_its_share_of_the_buffer(operation, share):
+    assert ring_share(np.array([4.0]), operation) == share
+    found = collective_s(np.array([100.0]), np.array([4.0]), np.array([10.0]), FREE, operation)
+    assert found == pytest.approx(share * 100 / 10)
+
+
+def test_each_rank_beyond_two_adds_its_time():
+    ranks = np.array([2.0, 4.0, 8.0])
+    found = collective_s(np.zeros(3), ranks, np.array([10.0]), COSTLY, "all_reduce")
+    assert found == pytest.approx([5.0, 7.0, 11.0])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@given(buffer=st.floats(0, 1e9), ranks=st.integers(2, 64))
+def test_a_collective_rises_with_buffer_and_ranks(operation, buffer, ranks):
+    def seconds(size: float, count: int) -> float:
+        return float(collective_s(np.array([size]), np.array([float(count)]), np.array([1e9]), COSTLY, operation)[0])
+
+    assert seconds(buffer, ranks) <= seconds(2 * buffer, ranks)
+    assert seconds(buffer, ranks) <= seconds(buffer, ranks + 1)
+
+
+def test_a_message_takes_latency_and_wire():
+    assert send_s(np.array([100.0]), np.array([10.0]), np.array([3.0])) == 13
+
+
+# ---- elementwise kernels and formats ----
+
+
+def test_elementwise_kernels_move_copies_and_start_faster_at_a_higher_clock():
+    work = elementwise(np.array([3.0]), 10.0, 11.0)
+    assert work.flop == 0
+    assert work.moved_bytes == 2 * 11 * 3 * 10
+    seen_at = ELEMENTWISE.clock_hz
+    assert fixed_s(np.array([seen_at, 2 * seen_at])) == pytest.approx([ELEMENTWISE.fixed_s, ELEMENTWISE.fixed_s / 2])
+
+
+def test_a_format_counts_its_scales():
+    assert WEIGHT_BYTES == {
+        "bf16": 2.0,
+        "fp8": 1.0,
+        "int8": 1.0,
+        "int4": 0.515625,
+        "mxfp4": 0.53125,
+        "nvfp4": 0.5625,
+    }
+    assert KV_BYTES == {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53125}
+    assert set(ACTIVATION_BYTES) == set(COMPUTE_TYPE) == set(WEIGHT_BYTES)
+
+
+def test_a_device_computes_the_formats_it_has_rates_for():
+    assert computes({"bf16": 1.0}, "int4")
+    assert computes({"bf16": 1.0, "fp8": 2.0}, "fp8")
+    assert not computes({"bf16": 1.0}, "fp8")
+    assert not computes({"bf16": 1.0, "fp8": 2.0}, "nvfp4")
