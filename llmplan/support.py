@@ -169,7 +169,7 @@ def _torn(wanted: DeploymentRequest) -> Iterator[tuple[Steps, str]]:
         product *= width
     if count is not None and count % product:
         said = " x ".join(f"{name} {width}" for name, width in widths.items())
-        yield ("deployment",), f"{said} = {product} GPUs do not divide the {count} of gpu {wanted.gpu!r}"
+        yield ("deployment",), f"{said} takes {product} GPUs or a multiple of it, but gpu says {count}"
 
 
 def check_names(fleet: Fleet, catalog: Catalog, where: str, place: Place) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmplan.units import BINARY, DECIMAL, PREFIXED, UNITS, UnitError, brief, parse, significant, write
@@ -188,11 +188,13 @@ def test_every_refusal_is_a_value_error_on_one_line(text):
 FINITE = st.floats(min_value=0, max_value=1e290, allow_nan=False, allow_infinity=False)
 
 
+@settings(deadline=None)  # the first reading imports QuantiPhy
 @given(FINITE, st.sampled_from(BASE_UNITS))
 def test_what_is_written_is_read_back_exactly(value, unit):
     assert parse(write(value, unit), unit) == value
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(sorted(FIVES)))
 def test_round_numbers_stay_exact_and_short(count, prefix):
     value = count * FIVES[prefix]
@@ -257,6 +259,7 @@ def test_people_read_three_digits(value, unit, text):
     assert brief(value, unit) == text
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-9, max_value=1e17), st.sampled_from(["B", "B/s", "FLOP/s", "s", "W"]))
 def test_three_digits_are_near_the_value(value, unit):
     shown = brief(value, unit).replace(",", "")

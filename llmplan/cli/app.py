@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from llmplan.cli import catalog, estimate, models, recommend, schema
+from llmplan.cli.options import EXIT_CODES
 from llmplan.errors import LlmplanError
 from llmplan.version import __version__
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
     help="Plan LLM serving: which GPUs to rent, how to cut the model, what it costs, and why.",
 )
 app.command("recommend", epilog=recommend.EPILOG)(recommend.recommend)
@@ -49,7 +51,7 @@ def root(
 def main() -> None:
     """Run the command line; a known error is one line, anything else is our bug."""
     try:
-        app()
+        app(prog_name="llmplan")
     except LlmplanError as error:
         typer.secho(f"llmplan: {one_line(str(error))}", fg=_red(), err=True)
         sys.exit(error.exit_code)

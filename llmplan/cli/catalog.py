@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from llmplan.spec.base import Spec
     from llmplan.spec.catalog import Catalog
 
-app = typer.Typer(no_args_is_help=True, help="Show devices, nodes, links, engines, fits and offers, with sources.")
+app = typer.Typer(
+    no_args_is_help=True,
+    epilog=o.EXIT_CODES,
+    help="Show devices, nodes, links, engines, fits and offers, with sources.",
+)
 
 
 class Kind(StrEnum):

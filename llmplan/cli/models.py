@@ -12,7 +12,7 @@ from llmplan.cli.listing import listed
 if TYPE_CHECKING:
     from llmplan.spec.model import Model
 
-app = typer.Typer(no_args_is_help=True, help="Show models: shape, parameters, weights and KV.")
+app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Show models: shape, parameters, weights and KV.")
 
 
 @app.command("list", epilog=o.EXIT_CODES)

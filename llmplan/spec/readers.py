@@ -108,7 +108,7 @@ def read_question(name: str, sets: Sequence[str] = (), options: Mapping[str, tup
     """
     text, where = read_text(name)
     raw = read_yaml(text, where)
-    if isinstance(raw.data, Mapping) and "schema_version" in raw.data:
+    if isinstance(raw.data, Mapping) and ("schema_version" in raw.data or {"kind", "plan"} <= raw.data.keys()):
         given = [f"--set {text}" for text in sets] + [said for said, _ in (options or {}).values()]
         return _read_answer(raw, given)
     overrides = _overrides(sets, options or {})

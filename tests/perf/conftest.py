@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from llmplan.perf.fits import Device, Replicas, gathered
 from llmplan.spec.deployment import Batching, Deployment
@@ -13,6 +14,9 @@ from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Fits
 from llmplan.spec.hardware import Gpu, Link
 from llmplan.spec.model import Model
+
+settings.register_profile("calm", deadline=None)  # the first call of a law may import what it needs
+settings.load_profile("calm")
 
 GPU: dict[str, Any] = {
     "name": "toy",

@@ -1,0 +1,37 @@
+# Every recipe is one plain command; `just` alone runs what must pass before a commit.
+
+default: lint test
+
+# Style and types
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+
+# Everything that has a test; arguments go to pytest
+test *args:
+    pytest {{args}}
+
+# docs/cli.md from the help texts
+docs:
+    python tools/make_cli_docs.py
+
+# Expected output of the examples, and the tables of README and docs/validation.md
+examples:
+    python tools/refresh_docs.py
+
+# Constants of every operator from a folder of kernel timings
+fits data:
+    python tools/fit_operators.py --data {{data}}
+
+# Errors of the shipped constants on rows they never saw
+score:
+    python tools/score_operators.py
+
+# Speed of llmplan itself
+bench *args:
+    python benchmarks/run.py {{args}}
+
+# The whole check in a fresh environment
+ci:
+    .ci/run
