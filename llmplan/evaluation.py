@@ -44,10 +44,9 @@ from llmplan.spec.plan import (
     Predicted,
     predicted_as,
 )
-from llmplan.spec.workload import Bucket
+from llmplan.spec.workload import DEFAULT_PERCENTILE, Bucket
 from llmplan.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
-DEFAULT_PERCENTILE = 95.0
 FRAGILE_SHARE = 0.1
 """A KV pool below this share of device memory is at the mercy of a gigabyte more or less."""
 NO_LATENCIES = "a measured table of throughput holds no latencies"

@@ -122,6 +122,7 @@ def _bucket(cell: tuple[float, float], rate: float) -> Bucket:
         output_tokens=tokens_out,
         output_tokens_square=tokens_out**2,
         output_tokens_max=tokens_out,
+        output_tokens_tail=tokens_out,
         requests_per_s=rate,
         concurrency=None,
         slo=Slo(),

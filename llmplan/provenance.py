@@ -25,7 +25,7 @@ def provenance_of(
     return Provenance(
         llmplan_version=__version__,
         catalog_hash=catalog.hash([*facts, "hardware/prices"]),
-        fits_hash=catalog.hash(["fits"]),
+        fits_hash=catalog.hash(["fits", "hardware"]),
         model_hash=hashlib.sha256(text.encode()).hexdigest()[:12] if models else None,
         basis=dict(sorted(basis.items())),
         defaults=tuple(defaults),

@@ -28,16 +28,37 @@ class Curve:
     start: Integers  # (C, K)
     base_ps: Integers  # (C, K)
     slope_ps: Integers  # (C, K)
+    jump_s: Floats  # (C,)
+    """Cost at 1: below it nothing runs."""
+    bends: tuple[tuple[Floats, Floats], ...]
+    """The same curve as a sum of hinges, for speed: (start, change of slope [s]) of each bend that any row has."""
 
     def seconds(self, x: Floats) -> Floats:
         """Return the cost at `x`, (C, ...) → (C, ...). [s]"""
         lead = (slice(None),) + (None,) * (x.ndim - 1)
-        total = self.base_ps[:, 0][lead] + self.slope_ps[:, 0][lead] * (x - self.start[:, 0][lead])
-        for k in range(1, self.start.shape[1]):
-            start = self.start[:, k][lead]
-            here = self.base_ps[:, k][lead] + self.slope_ps[:, k][lead] * (x - start)
-            total = np.where(x >= start, here, total)
-        return np.asarray(total / PICOSECONDS_PER_S)
+        total = np.where(x >= 1.0, self.jump_s[lead], 0.0)
+        for start, rise in self.bends:
+            beyond = np.subtract(x, start[lead])
+            np.maximum(beyond, 0.0, out=beyond)
+            np.multiply(beyond, rise[lead], out=beyond)
+            np.add(total, beyond, out=total)
+        return total
+
+
+def _hinges(start: Integers, base_ps: Integers, slope_ps: Integers) -> tuple[tuple[Floats, Floats], ...]:
+    """Return where the slope between whole-picosecond bases changes, and by how much, for each segment after 0."""
+    width = np.maximum(np.diff(start, axis=1), 1)
+    slopes = np.diff(base_ps, axis=1) / width
+    slopes[:, 0] = 0.0
+    slopes = np.concatenate([slopes, slope_ps[:, -1:]], axis=1)
+    slopes[:, :-1] = np.where(np.diff(start, axis=1) > 0, slopes[:, :-1], 0.0)
+    for k in range(1, slopes.shape[1] - 1):  # a knot that comes twice bends once
+        again = start[:, k] == start[:, k + 1]
+        slopes[again, k] = slopes[again, k - 1]
+    rises = np.diff(slopes, axis=1) / PICOSECONDS_PER_S
+    return tuple(
+        (start[:, k + 1].astype(np.float64), rises[:, k]) for k in range(rises.shape[1]) if np.any(rises[:, k] != 0.0)
+    )
 
 
 def curve(cost: Callable[[Floats], Floats], knots: Floats) -> Curve:
@@ -49,7 +70,8 @@ def curve(cost: Callable[[Floats], Floats], knots: Floats) -> Curve:
     knots : (C, K) array
         Where the cost bends; rounded up to whole numbers of 1 or more. Beyond the last the cost runs on straight.
     """
-    inner = np.sort(np.ceil(np.clip(knots, 1.0, FARTHEST)), axis=1)
+    first = np.ones((len(knots), 1))
+    inner = np.sort(np.ceil(np.clip(np.concatenate([first, knots], axis=1), 1.0, FARTHEST)), axis=1)
     starts = np.concatenate([np.zeros_like(inner[:, :1]), inner], axis=1)
     values = np.concatenate([np.zeros_like(inner[:, :1]), cost(inner)], axis=1)
     beyond = 2 * starts[:, -1:] + 1
@@ -58,8 +80,13 @@ def curve(cost: Callable[[Floats], Floats], knots: Floats) -> Curve:
     width = np.maximum(ends - starts, 1.0)
     slopes = (reached - values) / width
     slopes[:, 0] = 0.0  # below one token there is no kernel, at one the whole fixed time is due
+    start = starts.astype(np.int64)
+    base_ps = np.rint(values * PICOSECONDS_PER_S).astype(np.int64)
+    slope_ps = np.rint(slopes * PICOSECONDS_PER_S).astype(np.int64)
     return Curve(
-        start=starts.astype(np.int64),
-        base_ps=np.rint(values * PICOSECONDS_PER_S).astype(np.int64),
-        slope_ps=np.rint(slopes * PICOSECONDS_PER_S).astype(np.int64),
+        start=start,
+        base_ps=base_ps,
+        slope_ps=slope_ps,
+        jump_s=base_ps[:, 1] / PICOSECONDS_PER_S,
+        bends=_hinges(start, base_ps, slope_ps),
     )

@@ -57,6 +57,7 @@ class Replicas:
     multiprocessors: Floats
     clock_hz: Floats
     link_bytes_per_s: Floats
+    link_latency_s: Floats
     network_bytes_per_s: Floats
     network_latency_s: Floats
     spans_hosts: Floats
@@ -91,7 +92,7 @@ class Replicas:
 
 
 FAMILIES = ("gemm", "gemm_bf16", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe")
-COLLECTIVES = ("all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter", "all_to_all")
+COLLECTIVES = ("all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter")
 
 
 def gathered(
@@ -137,6 +138,7 @@ def gathered(
         multiprocessors=_column(d.gpu.multiprocessors for d in device),
         clock_hz=_column(d.gpu.clock_hz for d in device),
         link_bytes_per_s=_column(d.link.bytes_per_s for d in device),
+        link_latency_s=_column(d.link.latency_s for d in device),
         network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),
         network_latency_s=_column(d.network_latency_s for d in device),
         spans_hosts=_column(spans_hosts),

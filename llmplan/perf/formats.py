@@ -1,7 +1,7 @@
 """Bytes of one element in each format, and the compute type that multiplies it.
 
 Quantized formats count their scales: 4-bit integers share one 16-bit scale among 128 values, mxfp4 an 8-bit scale
-among 32, nvfp4 an 8-bit scale among 16. Weight-only formats (int8, int4, mxfp4 without fp4 units) multiply in bf16.
+among 32, nvfp4 an 8-bit scale among 16. Weight-only formats (int8, int4, mxfp4) multiply in bf16.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ class MemoryBudget:
         return self.kv_bytes_per_token * tokens + self.window_bytes_per_token * kept
 
     def sequences(self, tokens: Floats) -> Floats:
-        """Return how many sequences of `tokens` tokens the replica's pools hold; 0 when not even one fits."""
-        held = np.maximum(self.pool_bytes, 0.0) * self.dp / np.maximum(self.sequence_bytes(tokens), 1e-30)
-        return np.where(held >= self.dp, held, np.where(held >= 1.0, held, 0.0))
+        """Return how many sequences of `tokens` tokens the pools of all ranks hold; 0 when a rank cannot hold one."""
+        held = np.maximum(self.pool_bytes, 0.0) / np.maximum(self.sequence_bytes(tokens), 1e-30)
+        return np.where(held >= 1.0, held * self.dp, 0.0)
 
 
 def memory_budget(replicas: Replicas) -> MemoryBudget:

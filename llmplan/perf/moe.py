@@ -3,7 +3,7 @@
     r     = T·k / ep · λ                         rows of the most loaded rank, λ its load over the mean
     E_act = (E/ep) · (1 − (1 − k/E)^T)           experts that see a token, uniform routing
     FLOP  = 2·r·3·H·I
-    bytes = E_act·3·H·I·w + 4·T·H + r·(2·H + 4·I)
+    bytes = E_act·3·H·I·w + 4·T·H/ep + r·(2·H + 4·I)
 
 Limits: uniform routing understates skew; measured routing tables replace E_act and λ later (8 → 11 % error without).
 """

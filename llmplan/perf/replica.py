@@ -11,15 +11,15 @@ k = ceil(p / (budget − n)) chunks and needs o₁ = output_tokens − 1 decode 
 
 Waiting uses stated approximations, marked `approximation` wherever they are printed:
 
-    ρ    = X / X_sat, X_sat = (budget − n) / (s_full·p)         load of the prefill lane, s_full: step at full budget
+    ρ    = X / (pp·X_sat), X_sat = (budget − n) / (s_full·p)    load of the prefill lane, s_full: step at full budget
     W̄    = ρ·D·(c_a² + c_p²) / (2(1 − ρ)), D = 1/X_sat          M/G/1 (Kingman); c_p²: spread of prompt lengths
     W_q  = (W̄/ρ)·ln(ρ/(1 − q))                                  exponential tail, 0 when ρ ≤ 1 − q
-    TTFT = W + wait for the running step + own chunks + first_token_steps·s̄
+    TTFT = W + wait for the running step (s̄/2 in the mean, s̄ in a tail) + own chunks + first_token_steps·s̄
     n_q  = n + z_q·c_a·√n                                       requests in flight, Poisson-like (infinite server)
     TPOT_q = s̄ + s(n_q) − s(n) + z_q·(s_mix − s_dec)·√(f/o₁)    a crowd stays for a whole answer; chunks hit at random
 
 n_q must fit the KV pool and the engine's sequence limit, so that admission does not block. Closed loop (a fixed number
-in flight) has no crowd (z = 0) and the same lane.
+in flight) has no crowd (z = 0) and clockwork arrivals (c_a = 0).
 Limits: arrivals are split among replicas at random (a good router does better); no preemption; near ρ = 1 the tail is
 a range, not a point.
 
@@ -43,14 +43,15 @@ from llmplan.perf.attention import causal_pairs
 from llmplan.perf.fits import Replicas
 from llmplan.perf.memory import MemoryBudget, memory_budget
 from llmplan.perf.roofline import Floats
-from llmplan.perf.step import StepCost, step_cost
+from llmplan.perf.step import PAIRS_UNIT, StepCost, step_cost
 from llmplan.spec.workload import Bucket, Slo
 
 Booleans = NDArray[np.bool_]
 
 FEWEST_DECODES = 1e-6
 """Stands for o₁ = 0: requests of one output token never decode."""
-BISECTIONS = 32
+BISECTIONS = 24
+"""Halvings of the logarithm of a batch: its capacity is then known to one in a million."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,9 @@ class ReplicaCost:
     step: StepCost
     memory: MemoryBudget
     max_num_seqs: Floats
+    """Of all attention data-parallel ranks."""
     max_num_batched_tokens: Floats
+    """Of all attention data-parallel ranks."""
     mixes: Floats
     first_token_steps: Floats
     pp: Floats
@@ -73,8 +76,8 @@ def replica_cost(replicas: Replicas) -> ReplicaCost:
     return ReplicaCost(
         step=step_cost(replicas),
         memory=memory,
-        max_num_seqs=replicas.max_num_seqs,
-        max_num_batched_tokens=replicas.max_num_batched_tokens,
+        max_num_seqs=replicas.max_num_seqs * replicas.dp,
+        max_num_batched_tokens=replicas.max_num_batched_tokens * replicas.dp,
         mixes=replicas.mixes,
         first_token_steps=replicas.first_token_steps,
         pp=replicas.pp,
@@ -93,6 +96,8 @@ class Requests:
     """Cached prompt tokens before them."""
     decodes: Floats
     """o₁: decode steps of one request."""
+    decodes_tail: Floats
+    """The same of a long answer: at the percentile of its E2E bound, or the 95th."""
     context: Floats
     """Mean tokens whose KV one decode reads."""
     window_context: Floats
@@ -122,6 +127,7 @@ def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float) 
         prompt_square=prompt**2,
         cached=cached,
         decodes=np.maximum(row["output_tokens"] - 1, FEWEST_DECODES),
+        decodes_tail=np.maximum(row["output_tokens_tail"] - 1, FEWEST_DECODES),
         context=context,
         window_context=np.minimum(context, window),
         reserved=row["input_tokens"] + row["output_tokens"],
@@ -139,6 +145,7 @@ _BUCKET_FIELDS = (
     "output_tokens",
     "output_tokens_square",
     "output_tokens_max",
+    "output_tokens_tail",
 )
 
 
@@ -165,6 +172,7 @@ def mixed(kinds: Requests, rates: Floats) -> Requests:
         prompt_square=mean(kinds.prompt_square),
         cached=mean(kinds.cached),
         decodes=mean(kinds.decodes),
+        decodes_tail=mean(kinds.decodes_tail),
         context=mean(kinds.context, by_steps),
         window_context=mean(kinds.window_context, by_steps),
         reserved=mean(kinds.reserved, by_steps),
@@ -251,8 +259,8 @@ class Operating:
         return self.step_s + np.maximum(more, 0.0) + z * chunks
 
     def e2e_s(self, request: Requests, quantile: Floats) -> Floats:
-        """Return a bound on a quantile of E2E: the TTFT quantile and a mean answer at the TPOT quantile."""
-        return self.ttft_s(request, quantile) + request.decodes * self.tpot_s(request, quantile)
+        """Return a bound on a quantile of E2E: the TTFT quantile, and a long answer at the TPOT quantile."""
+        return self.ttft_s(request, quantile) + request.decodes_tail * self.tpot_s(request, quantile)
 
     def crowd(self, quantile: Floats) -> Floats:
         """Return a quantile of the decodes in the replica."""
@@ -334,8 +342,8 @@ def step_features(requests: Requests, n: Floats, chunk: Floats, finished: Floats
         "steps": np.ones_like(n + chunk),
         "tokens": n + chunk,
         "prefill_tokens": np.zeros_like(n) + chunk,
-        "prefill_pairs": part * requests.pairs,
-        "prefill_window_pairs": part * requests.window_pairs,
+        "prefill_pairs": part * requests.pairs / PAIRS_UNIT,
+        "prefill_window_pairs": part * requests.window_pairs / PAIRS_UNIT,
         "sequences": n + finished,
         "decode_context": n * requests.context,
         "decode_window_context": n * requests.window_context,

@@ -1,6 +1,7 @@
 """The roofline with three constants: the form every operator shares until a finer one earns its place.
 
     t = t_fixed + max(FLOP / (F · e_c), bytes / (B · e_m))          overlap (GEMM, decode attention, experts)
+        + t_unit · units / multiprocessors                          work units: decode attention, quantized GEMM
     t = t_fixed + FLOP / (F · e_c) + bytes / (B · e_m)              no overlap (prefill attention)
 
 with F the peak dense rate of the compute type and B the peak bandwidth to device memory. A bare roofline

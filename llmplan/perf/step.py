@@ -4,7 +4,7 @@ One step of a replica (of one of its `pp` microbatches) is described by features
 
     tokens                   decodes and prefill chunks together: matrix products, experts, collectives, elementwise
     prefill_tokens           chunks: queries, outputs and KV written by prefill attention
-    prefill_pairs            Σ query-key pairs of the chunks, layers without a window
+    prefill_pairs            Σ query-key pairs of the chunks in units of 1024, layers without a window
     prefill_window_pairs     the same of layers with a window
     sequences                decodes: output head, work units of decode attention
     decode_context           Σ cached tokens read, layers without a window
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -48,6 +49,8 @@ FEATURES = (
 )
 TOKEN_GRID = 2.0 ** np.arange(0, 18)
 """Knots for experts, whose cost bends everywhere: how many of them are touched grows with the tokens."""
+PAIRS_UNIT = 1024.0
+"""Query-key pairs in one unit of their feature: one pair takes too few picoseconds to be rounded to whole ones."""
 ACTIVATION = 2.0
 """Bytes of one activation between operators."""
 
@@ -62,8 +65,8 @@ class Part:
     feature: str
     seconds: Cost  # (C, K) → (C, K)
     knots: Floats  # (C, n), possibly n = 0
-    in_stage: bool = True
-    """Counts for the slowest stage of a pipeline; a hop between stages does not."""
+    where: Literal["layers", "last", "between"] = "layers"
+    """Spread over the stages of a pipeline, on the last one, or between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +126,11 @@ def step_cost(replicas: Replicas) -> StepCost:
         own = [p for p in parts if p.feature == feature]
         if not own:
             continue
-        knots = np.concatenate([p.knots for p in own] + [np.ones_like(replicas.tp)], axis=1)
+        knots = np.concatenate([p.knots for p in own], axis=1)
         latency[feature] = curve(_total(own), knots)
-        staged = [p for p in own if p.in_stage]
-        if staged:
-            period[feature] = curve(_scaled(_total(staged), in_slowest), knots)
+        spread, last = ([p for p in own if p.where == where] for where in ("layers", "last"))
+        if spread or last:
+            period[feature] = curve(_slowest(_total(spread), in_slowest, _total(last)), knots)
     return StepCost(latency=latency, period=period, parts=parts, pp=replicas.pp)
 
 
@@ -135,8 +138,8 @@ def _total(parts: list[Part]) -> Cost:
     return lambda x: sum((p.seconds(x) for p in parts), np.zeros_like(x))
 
 
-def _scaled(cost: Cost, factor: Floats) -> Cost:
-    return lambda x: cost(x) * factor
+def _slowest(spread: Cost, share: Floats, last: Cost) -> Cost:
+    return lambda x: spread(x) * share + last(x)
 
 
 def _parts(r: Replicas) -> Iterable[Part]:
@@ -198,11 +201,11 @@ def _attention_parts(r: Replicas, attention: Gqa | Mla, count: int) -> Iterable[
     fit_prefill, fit_decode = r.constants[f"{family}_prefill"], r.constants[f"{family}_decode"]
 
     def pairs_s(x: Floats) -> Floats:
-        return np.asarray(count * _serial(r, prefill(0.0, x / r.dp, first), fit_prefill))
+        compared = prefill(0.0, PAIRS_UNIT * x / r.dp, first)
+        return np.asarray(count * (_serial(r, compared, fit_prefill) - fit_prefill.fixed_s))
 
     def chunk_s(x: Floats) -> Floats:
-        moved = prefill(x / r.dp, 0.0, first)
-        return np.asarray(count * (_serial(r, moved, fit_prefill) - fit_prefill.fixed_s))
+        return np.asarray(count * _serial(r, prefill(x / r.dp, 0.0, first), fit_prefill))
 
     def context_s(x: Floats) -> Floats:
         work = decode(0.0, x / r.dp, later)
@@ -288,7 +291,7 @@ def _tensor_parallel_parts(r: Replicas, ffn: object, count: int) -> Iterable[Par
         ranks = np.where(r.dp > 1, r.tp * r.dp, 1.0)
         size = ACTIVATION * x * hidden
         gather = collective_s(size, ranks, r.link_bytes_per_s, r.links["all_gather"], "all_gather")
-        return count * (gather + collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "scatter"))
+        return count * (gather + collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "reduce_scatter"))
 
     yield Part(operator="all_reduce", feature="tokens", seconds=reduce_s, knots=_reduce_knot(r, hidden))
     if sparse and np.any(r.dp > 1):
@@ -323,15 +326,16 @@ def _head_part(r: Replicas) -> Part:
     def seconds(x: Floats) -> Floats:
         return inner.seconds(x) + host * x
 
-    return Part(operator="head", feature="sequences", seconds=seconds, knots=inner.knots)
+    return Part(operator="head", feature="sequences", seconds=seconds, knots=inner.knots, where="last")
 
 
 def _hop_part(r: Replicas) -> Part:
     """Activations passed on between pipeline stages."""
     wire = np.where(r.spans_hosts > 0, r.network_bytes_per_s, r.link_bytes_per_s)
+    latency_s = np.where(r.spans_hosts > 0, r.network_latency_s, r.link_latency_s)
 
     def seconds(x: Floats) -> Floats:
         message = ACTIVATION * x / r.dp * r.model.hidden_size / r.tp
-        return (r.pp - 1) * send_s(message, wire, r.network_latency_s)
+        return (r.pp - 1) * send_s(message, wire, latency_s)
 
-    return Part(operator="stage_hop", feature="tokens", seconds=seconds, knots=_none(r), in_stage=False)
+    return Part(operator="stage_hop", feature="tokens", seconds=seconds, knots=_none(r), where="between")

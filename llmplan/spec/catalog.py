@@ -114,8 +114,8 @@ class Catalog:
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, "hardware/prices"):
-                if name not in sheets:
-                    sheets[name] = read_as(PriceSheet, _read(path, f"hardware/prices/{name}.yaml"))
+                sheet = read_as(PriceSheet, _read(path, f"hardware/prices/{name}.yaml"))
+                sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
     def offers(self, wanted: OfferFilter) -> list[Offer]:

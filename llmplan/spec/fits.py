@@ -67,7 +67,7 @@ class Fits(Spec):
     operators: Mapping[str, OperatorFit]
     """By family and format: `gemm.bf16`, `attention_decode.fp8`, `moe.mxfp4`."""
     collectives: Mapping[str, CollectiveFit]
-    """By operation: `all_reduce`, `all_reduce_one_shot`, `all_gather`, `all_to_all`."""
+    """By operation: `all_reduce`, `all_reduce_one_shot`, `all_gather`, `reduce_scatter`, `all_to_all`."""
     source: str
     fitted: date
     notes: str = ""

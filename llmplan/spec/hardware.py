@@ -131,5 +131,5 @@ class Offer(Spec):
 
     @property
     def provider(self) -> str:
-        """Who rents it out."""
-        return self.node.provider
+        """Who rents it out: the price sheet's provider."""
+        return self.name.split("/")[0]

@@ -14,6 +14,8 @@ from llmplan.spec.base import Count, Fraction, RequestsPerS, Seconds, Spec, UsdP
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.hardware import Market
 
+DEFAULT_PERCENTILE = 95.0
+"""Percentile that is reported where no bound names one."""
 QUANTILE_CELLS = (0.0, 0.5, 0.9, 0.99, 1.0)
 """Where a length distribution given by quantiles is cut into cells that a router can tell apart."""
 
@@ -66,6 +68,21 @@ class Lengths(Spec):
         p50, p90, p99 = float(self.p50 or 1), float(self.p90 or 1), float(self.p99 or 1)
         ends = (max(1.0, p50 * p50 / p99), p99 * p99 / p90)
         return list(zip(QUANTILE_CELLS, (ends[0], p50, p90, p99, ends[1]), strict=True))
+
+    def quantile(self, share: float) -> float:
+        """Return the token count that a share of the requests stays at or below."""
+        if self.p50 is None:
+            below = 0.0
+            for weight, _, _, high in self.cells():
+                below += weight
+                if below >= share - 1e-12:
+                    return high
+            return self.largest()
+        knots = self._knots()
+        for (u0, low), (u1, high) in pairwise(knots):
+            if share <= u1:
+                return low * (high / low) ** ((share - u0) / (u1 - u0))
+        return knots[-1][1]
 
     def average(self) -> float:
         """Return the mean number of tokens."""
@@ -281,6 +298,8 @@ class Bucket(Spec):
     output_tokens_square: float = Field(gt=0)
     """Mean of the square: long answers weigh more in the decode context."""
     output_tokens_max: float = Field(gt=0)
+    output_tokens_tail: float = Field(gt=0)
+    """At the percentile of the E2E bound, or the 95th: what a long answer takes."""
     requests_per_s: RequestsPerS | None = None
     concurrency: float | None = None
     """Requests in flight (closed loop)."""
@@ -316,6 +335,8 @@ class Workload(Spec):
             outputs = one.output_tokens if one else traffic.output_tokens
             if inputs is None or outputs is None:
                 raise ValueError("lengths come from a trace that was not read")
+            bound = (one.slo if one and one.slo else self.slo).e2e
+            tail = (bound.percentile if bound else DEFAULT_PERCENTILE) / 100
             label = (one.name if one and one.name else f"class{number + 1}") if one else "all"
             load = one.requests_per_s if one else traffic.rate_requests_per_s
             cells = inputs.cells()
@@ -331,6 +352,7 @@ class Workload(Spec):
                         output_tokens=outputs.average(),
                         output_tokens_square=outputs.square(),
                         output_tokens_max=outputs.largest(),
+                        output_tokens_tail=outputs.quantile(tail),
                         requests_per_s=load * share if load is not None else None,
                         concurrency=traffic.concurrency * share if traffic.concurrency else None,
                         slo=(one.slo if one and one.slo else self.slo),

@@ -45,9 +45,8 @@ def test_every_kind_of_file_is_read():
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_a_data_folder_holds_yaml_only(kind):
-    files = [path for path in (FOLDER / KINDS[kind][0]).rglob("*") if path.is_file()]
-    assert [path.name for path in files if path.suffix not in (".yaml", ".gz", ".gitkeep")] == []
+def test_a_data_folder_holds_no_code(kind):
+    assert list((FOLDER / KINDS[kind][0]).rglob("*.py")) == []
 
 
 @pytest.mark.parametrize(("kind", "name"), ENTRIES)
