@@ -34,6 +34,10 @@ class SolverError(LlmplanError):
     """No solver could be started, or none answered."""
 
 
+SHORTEST = 3
+"""A part of a name with at least so many letters is taken as a hint."""
+
+
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return advice on what `name` may have meant: the nearest names, or all when there are few."""
     names = sorted(set(known))
@@ -41,6 +45,9 @@ def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     close = [folded[hit] for hit in get_close_matches(name.casefold(), folded, n=3, cutoff=cutoff)]
     if close:
         return f"did you mean {' or '.join(close)}?"
+    inside = [n for n in names if name and name.casefold() in n.casefold()]
+    if inside and len(name) >= SHORTEST:
+        return f"did you mean {' or '.join(inside[:3])}?"
     if 0 < len(names) <= 12:
         return f"pick one of {', '.join(names)}"
     return ""

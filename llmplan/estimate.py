@@ -22,11 +22,11 @@ from llmplan.plan.candidates import (
     Question,
     enumerate_candidates,
     evaluate,
+    kinds_of,
     memory_message,
-    network_of,
 )
 from llmplan.provenance import provenance_of
-from llmplan.resolve import as_replicas, resolved_engine, resolved_model
+from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.engine import Engine
@@ -114,8 +114,8 @@ def estimate_workload(
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, where)
     engine, defaults = resolved_engine(workload, catalog)
-    buckets = workload.buckets()
-    candidate, offer = _fixed(fleet, model, engine, catalog, where)
+    buckets = fitting_buckets(workload, model, where)
+    candidate, offers = _fixed(fleet, model, engine, catalog, where)
     studied = _studied(candidate, model, engine, buckets, fleet, catalog)
     provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins)
     if not np.all(most_decodes(studied.cost, studied.requests) > 0):
@@ -129,6 +129,7 @@ def estimate_workload(
     count = workload.deployment.replicas or _enough(studied, buckets)
     if workload.deployment.replicas is None:
         defaults = [*defaults, f"deployment.replicas: {count}, the fewest that carry the load"]
+    offer = min(offers, key=lambda o: (_nodes(candidate, o, count) * o.usd_per_hour, o.name))
     plan = _plan(fleet, model, candidate, offer, buckets, count)
     evaluation = evaluate_plan(plan, catalog)
     return Answer(
@@ -144,8 +145,8 @@ def estimate_workload(
     )
 
 
-def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: str) -> tuple[Candidate, Offer]:
-    """Return the one deployment that is asked for, and the cheapest offer that holds it."""
+def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: str) -> tuple[Candidate, list[Offer]]:
+    """Return the one deployment that is asked for, and the offers that hold it over the fewest nodes."""
     wanted = fleet.workloads[0].deployment
     if wanted.gpu is None:
         raise InputError(
@@ -155,21 +156,21 @@ def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: 
     name, count = gpu_and_count(wanted.gpu)
     gpu = catalog.gpu(name)
     request = _completed(wanted, count, where)
-    gpus = (request.tp or 1) * (request.pp or 1) * (request.dp or 1)
     offers = catalog.offers(offer_filter(fleet))
-    kinds = {o.node.gpus: network_of(o) for o in reversed(offers)}
-    for node_gpus in sorted(kinds):
-        kind = Kind(gpu=gpu, gpus=node_gpus, network_bytes_per_s=kinds[node_gpus])
-        question = Question(model=model, engine=engine, wanted=request)
-        found, excuses = enumerate_candidates(question, [kind])
+    held: dict[int, tuple[Candidate, list[Offer]]] = {}
+    for kind in kinds_of(offers, {gpu.name: gpu}):
+        found, excuses = enumerate_candidates(Question(model=model, engine=engine, wanted=request), [kind])
         if excuses:
             raise InputError(f"{where}: deployment: {excuses[0].candidate}: {excuses[0].message}")
-        if found:
-            holding = [o for o in offers if o.node.gpus == node_gpus]
-            return found[0], min(holding, key=lambda o: (_nodes(gpus, o) * o.usd_per_hour, o.name))
+        for candidate in found[:1]:
+            same = held.setdefault(candidate.hosts, (candidate, []))[1]
+            same += [o for o in offers if o.node.gpus == kind.gpus]
+    if held:
+        return held[min(held)]
+    sizes = sorted({o.node.gpus for o in offers})
     raise InputError(
         f"{where}: deployment: {model.name} cannot be cut as {_cut(request)} on the offers of {gpu.name}; "
-        f"its nodes have {', '.join(str(n) for n in sorted(kinds)) or 'no'} GPUs"
+        f"its nodes have {', '.join(str(n) for n in sizes) or 'no'} GPUs"
     )
 
 
@@ -188,8 +189,12 @@ def _cut(request: DeploymentRequest) -> str:
     return " ".join(f"{n}{getattr(request, n)}" for n in ("tp", "pp", "dp", "ep"))
 
 
-def _nodes(gpus: int, offer: Offer) -> int:
-    return math.ceil(gpus / offer.node.gpus)
+def _nodes(candidate: Candidate, offer: Offer, count: int) -> int:
+    """Return the nodes of an offer that `count` replicas fill."""
+    gpus = candidate.deployment.gpus
+    if gpus > offer.node.gpus:
+        return count * math.ceil(gpus / offer.node.gpus)
+    return math.ceil(count / (offer.node.gpus // gpus))
 
 
 def _studied(
@@ -198,7 +203,7 @@ def _studied(
     traffic = fleet.workloads[0].traffic
     closed = traffic.concurrency is not None
     cost = replica_cost(as_replicas([candidate], model, engine, catalog))
-    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv)
+    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv, closed)
     within = evaluate([candidate], cost, requests, buckets, closed)
     if np.all(within.capacity > 0):
         return within
@@ -215,15 +220,12 @@ def _enough(studied: Evaluated, buckets: Sequence[Bucket]) -> int:
 def _plan(
     fleet: Fleet, model: Model, candidate: Candidate, offer: Offer, buckets: Sequence[Bucket], count: int
 ) -> Plan:
-    gpus = candidate.deployment.gpus
-    fitting = max(1, offer.node.gpus // gpus)
-    nodes = math.ceil(count / fitting) * _nodes(gpus, offer)
     name = f"{candidate.name} @ {offer.name}"
     pool = Pool(
         name=name,
         deployment=candidate.deployment,
         gpu=candidate.kind.gpu.name,
-        gpus=gpus,
+        gpus=candidate.deployment.gpus,
         count=count,
         offer=offer.name,
     )
@@ -232,7 +234,7 @@ def _plan(
         models={model.name: model},
         buckets=tuple(buckets),
         offers=(offer,),
-        rentals=(Rental(offer=offer.name, nodes=nodes),),
+        rentals=(Rental(offer=offer.name, nodes=_nodes(candidate, offer, count)),),
         pools=(pool,),
         shares=tuple(Share(bucket=b.name, pool=name, share=1.0) for b in buckets),
     )
@@ -258,7 +260,7 @@ def _smallest(
 ) -> list[Nearest]:
     """Return, for each GPU that can, the fewest devices of one node that hold the model; the fewest first."""
     sizes = sorted({(o.node.gpu, o.node.gpus) for o in offers})
-    kinds = [Kind(gpu=catalog.gpu(gpu), gpus=gpus, network_bytes_per_s=0.0) for gpu, gpus in sizes]
+    kinds = [Kind(gpu=catalog.gpu(gpu), gpus=n, network_bytes_per_s=0.0, link_domain=n) for gpu, n in sizes]
     found, _ = enumerate_candidates(question, kinds)
     if not found:
         return []

@@ -161,7 +161,7 @@ def _studied(plan: Plan, catalog: Catalog) -> Study:
     replicas = as_replicas([_candidate(plan, pool, catalog) for pool in plan.pools], model, engine, catalog)
     cost = replica_cost(replicas)
     gap_cv = 0.0 if closed else workload.traffic.arrivals.gap_cv
-    kinds = requests_of(plan.buckets, cost.window_tokens, gap_cv)
+    kinds = requests_of(plan.buckets, cost.window_tokens, gap_cv, closed)
     served = rates(plan) / np.array([[pool.count] for pool in plan.pools])
     mix = mixed(kinds, served)
     bounds = _masked(bounds_of([b.slo for b in plan.buckets]), served > 0)
@@ -191,7 +191,7 @@ def _engine_and_model(plan: Plan, catalog: Catalog) -> tuple[Engine, Model]:
 
 def _candidate(plan: Plan, pool: Pool, catalog: Catalog) -> Candidate:
     offer = next(o for o in plan.offers if o.name == pool.offer)
-    kind = Kind(gpu=catalog.gpu(pool.gpu), gpus=offer.node.gpus, network_bytes_per_s=network_of(offer))
+    kind = Kind(gpu=catalog.gpu(pool.gpu), gpus=offer.node.gpus, network_bytes_per_s=network_of(offer), link_domain=1)
     if pool.deployment is None:
         raise ValueError("a pool without a deployment has a profile")
     hosts = max(1, pool.gpus // offer.node.gpus)
@@ -240,14 +240,16 @@ def _metric(study: Study, metric: str) -> Floats:
 def _pool_prediction(study: Study, i: int) -> PoolPrediction:
     state = study.state
     load, capacity = float(study.served[i].sum()), float(_capacity(study)[i, 0])
+    most = float(study.most.requests_per_s[i, 0])
     memory = _memory(study, i)
     per_sequence = study.cost.memory.sequence_bytes(study.mix.context)
     pool_bytes = study.cost.memory.pool_bytes * study.cost.memory.dp
     return PoolPrediction(
         memory=memory,
-        capacity_requests_per_s=_banded(study, capacity, "throughput", [i], "approximation"),
+        capacity_requests_per_s=_banded(study, most, "throughput", [i], "approximation"),
+        capacity_concurrency=_banded(study, capacity, "throughput", [i], "approximation") if study.closed else None,
         load_requests_per_s=load if not study.closed else float(state.requests_per_s[i, 0]),
-        utilization=load / capacity if capacity > 0 else float("inf"),
+        utilization=load / capacity if capacity > 0 else None,
         concurrency=load if study.closed else float(state.concurrency[i, 0]),
         metrics=_pool_metrics(study, i),
         kv_use=float((state.in_decode * per_sequence / pool_bytes)[i, 0]),
@@ -400,7 +402,7 @@ def _evaluate_profile(plan: Plan) -> Evaluation:
     for i, pool in enumerate(plan.pools):
         own = _profile_pool(pool, load[i], plan.buckets)
         pools[pool.name] = own
-        if own.utilization > 1 + SLACK:
+        if own.utilization is not None and own.utilization > 1 + SLACK:
             findings.append(
                 Finding(pool=pool.name, metric="load", measured=own.utilization, bound=1.0, cause="queueing")
             )

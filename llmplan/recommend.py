@@ -28,7 +28,7 @@ from llmplan.plan.mix import cheapest_mix, only_types
 from llmplan.plan.solver import Effort
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
-from llmplan.resolve import as_replicas, fits_for, resolved_engine, resolved_model
+from llmplan.resolve import as_replicas, fits_for, fitting_buckets, resolved_engine, resolved_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
@@ -75,7 +75,8 @@ class Options:
     slice_factor: int | None = None
     """Solve the published slice form (Mélange) with so many slices a bucket; only with a profile."""
     gap: float = 0.005
-    node_limit: int | None = None
+    node_limit: int | None = 2000
+    """Branch-and-bound nodes: unlike seconds, the same on every machine."""
     time_limit_s: float | None = None
     allow_lossy: bool = False
     top: int = 12
@@ -195,7 +196,7 @@ def search(setting: Setting) -> Found:
     question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
     candidates, unsupported = enumerate_candidates(question, kinds)
     candidates = _of_wanted_size(candidates, workload.deployment.gpu)
-    buckets = workload.buckets()
+    buckets = fitting_buckets(workload, model, setting.where)
     studied = _study(candidates, model, engine, buckets, setting) if candidates else None
     excuses = [*unsupported, *dearer, *(excuses_of(studied, buckets) if studied else [])]
     kept, dominated = undominated(studied) if studied else ([], [])
@@ -270,7 +271,7 @@ def _study(
     traffic = setting.fleet.workloads[0].traffic
     closed = traffic.concurrency is not None
     cost = replica_cost(as_replicas(candidates, model, engine, setting.catalog))
-    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv)
+    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv, closed)
     return evaluate(candidates, cost, requests, buckets, closed)
 
 
@@ -353,7 +354,9 @@ def _settled(
         found = replace(found, plan=plan, evaluation=evaluation)
         if not evaluation.findings:
             break
-        columns = _tightened(columns, evaluation)
+        factors = _factors(evaluation)
+        columns = _tightened(columns, factors)
+        found = replace(found, columns=tuple(_tightened(found.columns, factors)))
     return found
 
 
@@ -428,14 +431,19 @@ def _plan(
     )
 
 
-def _tightened(columns: Sequence[Column], evaluation: Evaluation) -> list[Column]:
-    """Lower the capacity of the candidates whose pools carry more than they can at their mix."""
-    factor = {}
+def _factors(evaluation: Evaluation) -> dict[str, float]:
+    """Return by how much the capacity of each deployment is lowered whose pool carries more than it can at its mix."""
+    factors = {}
     for finding in evaluation.findings:
         use = evaluation.pools[finding.pool].utilization
-        factor[finding.pool.split(" @ ")[0]] = TIGHTER / use if use < float("inf") else 0.0
+        factors[finding.pool.split(" @ ")[0]] = TIGHTER / use if use else 0.0
+    return factors
+
+
+def _tightened(columns: Sequence[Column], factors: Mapping[str, float]) -> list[Column]:
+    """Return columns with the capacity of some deployments lowered, wherever they are placed."""
     return [
-        replace(c, requests_per_s=tuple(x * factor.get(c.name.split(" @ ")[0], 1.0) for x in c.requests_per_s))
+        replace(c, requests_per_s=tuple(x * factors.get(c.name.split(" @ ")[0], 1.0) for x in c.requests_per_s))
         for c in columns
     ]
 
@@ -475,7 +483,7 @@ def _optimality(found: Found, mix: Mix, options: Options) -> Optimality:
 def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
     """Return the cheapest plan on each GPU type and, of a plan over several providers, on each provider alone."""
     mix = found.mix
-    if setting.options.slice_factor is not None or isinstance(mix, NoMix):
+    if setting.options.slice_factor is not None or isinstance(mix, NoMix) or setting.options.top == 0:
         return ()
     load = [b.load for b in found.buckets]
     limits, gap = _limits(setting.fleet), setting.options.gap
@@ -485,6 +493,7 @@ def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
         answers[used.pop()] = mix
     unmeasured = _unmeasured(setting, found.columns) if found.evaluated else set()
     rows = [_alternative(gpu, answer, gpu in unmeasured) for gpu, answer in answers.items()]
+    # capacities that a round lowered stay lowered; those of deployments that were never in a plan are unchecked
     for provider, columns in _by_provider(found, mix).items():
         sure = [c for c in columns if c.gpu not in unmeasured]
         if sure:

@@ -14,7 +14,7 @@ from llmplan.spec.fits import Basis, Fits
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.model import Model
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Workload
+from llmplan.spec.workload import Bucket, Workload
 
 DEFAULT_ENGINE = "vllm"
 NETWORK_LATENCY_LINK = "infiniband-400"
@@ -32,6 +32,37 @@ def resolved_model(workload: Workload, catalog: Catalog, where: str) -> tuple[Mo
     if workload.model is None:
         raise InputError(f"{where}: model: missing; give a catalog name (llmplan models list) or a config.json")
     return read_model(workload.model, catalog, beside=where)
+
+
+def fitting_buckets(workload: Workload, model: Model, where: str) -> list[Bucket]:
+    """Return the buckets of a workload, within the model's context.
+
+    Lengths beyond the 99th percentile are extrapolated; such a tail is cut at the context.
+
+    Raises
+    ------
+    InputError
+        A stated length does not fit the model's context.
+    """
+    most = model.max_context_tokens
+    found = []
+    for bucket in workload.buckets():
+        longest = bucket.output_tokens_max
+        if bucket.input_tokens + min(bucket.output_tokens, longest) > most:
+            said = f"{bucket.input_tokens:,.0f} + {bucket.output_tokens:,.0f} tokens of {bucket.name}"
+            raise InputError(f"{where}: workload: {said} exceed the context of {model.name}, {most:,} tokens")
+        room_out = min(longest, most - 1)
+        room_in = min(bucket.input_tokens_max, most - room_out)
+        found.append(
+            bucket.model_copy(
+                update={
+                    "output_tokens_max": room_out,
+                    "output_tokens_tail": min(bucket.output_tokens_tail, room_out),
+                    "input_tokens_max": max(room_in, bucket.input_tokens),
+                }
+            )
+        )
+    return found
 
 
 def resolved_engine(workload: Workload, catalog: Catalog) -> tuple[Engine, list[str]]:

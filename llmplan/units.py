@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -48,7 +49,7 @@ SECONDS_PER_HOUR = 3600.0
 TOKENS_PER_MTOK = 1e6
 PICOSECONDS_PER_S = 1e12
 
-_SHAPE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ%/0-9]+)\s*\Z")
+_SHAPE = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)\s*([A-Za-zµμ%/0-9]+)\s*\Z")
 
 
 class UnitError(ValueError):
@@ -85,7 +86,7 @@ def parse(text: str, unit: str) -> float:
     if shape is None:
         raise UnitError(f"{text!r} is not a quantity in {unit}")
     digits, suffix = shape.groups()
-    if float(digits) < 0:
+    if digits.startswith("-"):
         raise UnitError(f"{text!r} is negative")
     if suffix in UNITS:
         number, name = float(digits), suffix
@@ -107,11 +108,11 @@ def _prefixed(text: str, digits: str, suffix: str, unit: str) -> tuple[float, st
     allowed = {*DECIMAL, "µ", "μ", "p", *(BINARY if name and UNITS[name][0] in ("B", "B/s") else ())}
     if name is None or prefix not in allowed:
         raise UnitError(f"{text!r} has no unit that llmplan knows; {unit} is wanted here")
-    plain = "e" not in digits.lower()  # QuantiPhy reads no exponent before a prefix
-    quantity = _reader()(f"{digits if plain else 1} {suffix}", binary=True)
+    plain = format(Decimal(digits), "f")  # QuantiPhy reads no exponent before a prefix
+    quantity = _reader()(f"{plain} {suffix.replace('µ', 'u').replace('μ', 'u')}", binary=True)
     if quantity.units != name:
         raise UnitError(f"{text!r} has no unit that llmplan knows; {unit} is wanted here")
-    return float(quantity) * (1.0 if plain else float(digits)), name
+    return float(quantity), name
 
 
 def write(value: float, unit: str) -> str:
@@ -131,7 +132,8 @@ def write(value: float, unit: str) -> str:
         scales = {prefix: 10.0 ** (3 * k - 9) for k, prefix in enumerate(DECIMAL)}
         if unit == "B":
             scales |= {prefix: 2.0 ** (10 * (k + 1)) for k, prefix in enumerate(BINARY)}
-        texts += [f"{_shortest(value / scale)} {prefix}{unit}" for prefix, scale in scales.items()]
+        scaled = {prefix: value / scale for prefix, scale in scales.items()}
+        texts += [f"{_shortest(x)} {prefix}{unit}" for prefix, x in scaled.items() if math.isfinite(x)]
     exact = [text for text in texts if parse(text, unit) == value]
     return min(exact, key=lambda text: (len(text), text))
 
@@ -144,6 +146,7 @@ def brief(value: float, unit: str) -> str:
         power = max(0, min(len(BINARY), int(math.log(abs(value), 1024))))
         scale, prefix = 1024.0**power, ("", *BINARY)[power]
     elif unit in PREFIXED:
+        value = float(f"{value:.3g}")  # so that 999.9 ms is 1.00 s
         exponent = min(max(math.floor(math.log10(abs(value)) / 3 + 1e-9), -3), 5)
         scale, prefix = 10.0 ** (3 * exponent), DECIMAL[exponent + 3]
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from llmplan.estimate import estimate_plan
+from llmplan.errors import InputError
+from llmplan.estimate import estimate_plan, estimate_workload
 from llmplan.recommend import Options, recommend_plan
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Answer
-from llmplan.spec.workload import WorkloadFile
+from llmplan.spec.workload import OfferFilter, WorkloadFile
 
 EXACT = Options(gap=0.0, top=0)
 
@@ -58,7 +59,7 @@ def test_cost_never_falls_when_a_bound_tightens(catalog: Catalog) -> None:
 
 def test_a_mix_is_never_dearer_than_the_best_single_gpu_type(catalog: Catalog) -> None:
     found = answer(catalog, options=Options(gap=0.0))
-    singles = [a.usd_per_hour for a in found.alternatives if a.usd_per_hour is not None]
+    singles = [a.usd_per_hour for a in found.alternatives if a.usd_per_hour is not None and not a.reason]
     assert usd(found) <= min(singles) + 1e-6
 
 
@@ -203,3 +204,43 @@ def test_cached_prompts_cost_less(catalog: Catalog) -> None:
     cold = usd(answer(catalog, workload=traffic))
     warm = usd(answer(catalog, workload={**traffic, "prefix": {"hit_rate": 0.8}}))
     assert warm < cold
+
+
+def test_answers_of_one_token_are_served_like_those_of_two(catalog: Catalog) -> None:
+    traffic = {"input_tokens": 1000, "rate": "1 requests/s"}
+    one, two = (answer(catalog, workload={**traffic, "output_tokens": n}, slo={"ttft": "10 s p95"}) for n in (1, 2))
+    assert usd(one) <= usd(two) + 1e-6
+
+
+def test_an_e2e_bound_counts_long_answers(catalog: Catalog) -> None:
+    lengths = {"p50": 100, "p90": 800, "p99": 2000}
+    traffic = {"input_tokens": 500, "output_tokens": lengths, "rate": "4 requests/s"}
+    found = answer(catalog, workload=traffic, slo={"e2e": "60 s p99"})
+    e2e, tpot = found.predicted["e2e_p99_s"].value, found.predicted["tpot_mean_s"].value
+    assert e2e is not None
+    assert tpot is not None
+    assert 2000 * tpot < e2e <= 60
+
+
+def test_a_request_beyond_the_models_context_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(InputError, match=r"exceed the context of llama-3\.1-8b, 131,072 tokens"):
+        answer(catalog, workload={"input_tokens": 200_000, "output_tokens": 200, "rate": "1 requests/s"})
+
+
+def test_estimate_picks_the_cheapest_offers_for_all_replicas(catalog: Catalog) -> None:
+    fixed = {"gpu": "a100-40-sxm", "replicas": 7}
+    found = estimate_workload(asked(deployment=fixed).fleet(), catalog)
+    offers = [o for o in catalog.offers(OfferFilter(gpus=("a100-40-sxm",)))]
+    assert usd(found) == min(-(-7 // o.node.gpus) * o.usd_per_hour for o in offers)
+
+
+def test_more_in_flight_than_the_batch_holds_wait_for_a_place(catalog: Catalog) -> None:
+    traffic = {"input_tokens": 8000, "output_tokens": 50, "concurrency": 100}
+    fixed = {"gpu": "1xh100-sxm", "replicas": 1}
+    found = estimate_workload(asked(workload=traffic, deployment=fixed, slo={}).fleet(), catalog)
+    ttft, tpot = found.predicted["ttft_mean_s"].value, found.predicted["tpot_mean_s"].value
+    rate = found.predicted["requests_per_s"].value
+    assert ttft is not None
+    assert tpot is not None
+    assert rate is not None
+    assert rate * (ttft + 49 * tpot) == pytest.approx(100, rel=0.02)  # Little's law

@@ -92,8 +92,8 @@ def layer_weight_bytes(replicas: Replicas) -> Floats:
 
 
 def module_bytes(replicas: Replicas, module: str) -> Floats:
-    """Return the bytes of one weight of a module: 16 bit where the checkpoint keeps it so."""
-    kept = replicas.model.weights.dtype != "bf16" and module in replicas.model.weights.bf16_modules
+    """Return the bytes of one weight of a module: 16 bit where the checkpoint, or an engine quantizing it, keeps it."""
+    kept = module in replicas.model.weights.bf16_modules
     return np.full_like(replicas.tp, 2.0) if kept else replicas.weight_bytes
 
 

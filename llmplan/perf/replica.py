@@ -50,6 +50,8 @@ Booleans = NDArray[np.bool_]
 
 FEWEST_DECODES = 1e-6
 """Stands for o₁ = 0: requests of one output token never decode."""
+ALMOST_NONE = 1e-6
+"""Share of the largest batch that stands for no load."""
 BISECTIONS = 24
 """Halvings of the logarithm of a batch: its capacity is then known to one in a million."""
 
@@ -110,9 +112,11 @@ class Requests:
     window_pairs: Floats
     gap_cv: float = 1.0
     """Coefficient of variation of the gaps between arrivals; 0: closed loop or clockwork."""
+    closed: bool = False
+    """A fixed number in flight: nothing can pile up without end."""
 
 
-def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float) -> Requests:
+def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float, closed: bool = False) -> Requests:
     """Return buckets as (1, B) arrays.
 
     The mean context of a decode weighs long answers by their length: input + E[o²] / (2·E[o]).
@@ -135,6 +139,7 @@ def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float) 
         pairs=causal_pairs(prompt, cached),
         window_pairs=causal_pairs(prompt, cached, window_tokens or None),
         gap_cv=gap_cv,
+        closed=closed,
     )
 
 
@@ -180,6 +185,7 @@ def mixed(kinds: Requests, rates: Floats) -> Requests:
         pairs=mean(kinds.pairs),
         window_pairs=mean(kinds.window_pairs),
         gap_cv=kinds.gap_cv,
+        closed=kinds.closed,
     )
 
 
@@ -232,9 +238,10 @@ class Operating:
         spread = self.requests.prompt_square / self.requests.prompt**2 - 1
         load = np.minimum(self.lane_load, 1 - 1e-9)
         mean = load * self.lane_service_s * (self.requests.gap_cv**2 + spread) / (2 * (1 - load))
-        mean = np.where(self.lane_load < 1, mean, np.inf)
+        if not self.requests.closed:
+            mean = np.where(self.lane_load < 1, mean, np.inf)
         if quantile is None:
-            return mean
+            return np.asarray(mean)
         tail = np.log(np.maximum(load / (1 - quantile), 1.0))
         return np.where(mean > 0, mean / np.maximum(load, 1e-12) * tail, 0.0)
 
@@ -331,7 +338,8 @@ def _mixed_step_s(cost: ReplicaCost, requests: Requests, n: Floats, chunk: Float
     if np.all(cost.mixes > 0):
         return together
     decode = ("decode_context", "decode_window_context")
-    alone = cost.step.cycle_s({**{k: v for k, v in features.items() if k not in decode}, "tokens": chunk})
+    apart = {k: v for k, v in features.items() if k not in decode}
+    alone = cost.step.cycle_s({**apart, "tokens": chunk, "sequences": finished})
     return np.where(cost.mixes > 0, together, _decode_step_s(cost, requests, n) + alone)
 
 
@@ -355,11 +363,15 @@ Feasible = Callable[[Operating], Booleans]
 
 def most_decodes(cost: ReplicaCost, requests: Requests) -> Floats:
     """Return the most decodes that memory, the sequence limit and the token budget allow, (C, N); 0 when none fits."""
+    budget = cost.max_num_batched_tokens * requests.decodes / (requests.decodes + requests.prompt) * cost.pp
+    return np.minimum(most_sequences(cost, requests), budget)
+
+
+def most_sequences(cost: ReplicaCost, requests: Requests) -> Floats:
+    """Return the most sequences that memory and the sequence limit allow at once, (C, N); 0 when none fits."""
     held = cost.memory.sequences(requests.reserved)
     fits = cost.memory.sequences(requests.largest) >= 1.0
-    budget = cost.max_num_batched_tokens * requests.decodes / (requests.decodes + requests.prompt) * cost.pp
-    limit = np.minimum(np.minimum(held, cost.max_num_seqs), budget)
-    return np.where(fits, limit, 0.0)
+    return np.where(fits, np.minimum(held, cost.max_num_seqs), 0.0)
 
 
 def largest_load(cost: ReplicaCost, requests: Requests, feasible: Feasible) -> tuple[Operating, Booleans]:
@@ -369,7 +381,7 @@ def largest_load(cost: ReplicaCost, requests: Requests, feasible: Feasible) -> t
     """
     high = most_decodes(cost, requests)
     possible = high > 0
-    low = np.where(possible, np.minimum(high, FEWEST_DECODES), FEWEST_DECODES)
+    low = np.where(possible, np.minimum(high * ALMOST_NONE, FEWEST_DECODES), FEWEST_DECODES)
     high = np.maximum(high, low)
     possible &= feasible(operating(cost, requests, low))
     low = np.where(feasible(operating(cost, requests, high)), high, low)
@@ -439,7 +451,7 @@ def keeps(bounds: Bounds, requests: Requests | None = None) -> Feasible:
     def feasible(state: Operating) -> Booleans:
         own = requests or state.requests
         admitted = np.maximum(bounds.ttft_quantile, bounds.e2e_quantile)
-        room = state.crowd(admitted) <= most_decodes(state.cost, state.requests) * (1 + 1e-9)
+        room = state.crowd(admitted) <= most_sequences(state.cost, state.requests) * (1 + 1e-9)
         kept = room & (state.lane_load <= LOAD_CEILING)
         for metric in METRICS:
             bound = getattr(bounds, f"{metric}_s")

@@ -163,7 +163,7 @@ def _parts(r: Replicas) -> Iterable[Part]:
 
 def _host(r: Replicas) -> Part:
     seconds = r.host_step_s + r.host_layer_s * r.model.layer_count
-    return Part(operator="host", feature="steps", seconds=lambda x: seconds * x, knots=_none(r))
+    return Part(operator="host", feature="steps", seconds=lambda x: seconds * x, knots=_none(r), where="last")
 
 
 def _none(r: Replicas) -> Floats:
@@ -233,7 +233,8 @@ def _heads(r: Replicas, attention: Gqa | Mla) -> tuple[Heads, Heads]:
     if isinstance(attention, Gqa):
         kv = np.maximum(attention.kv_heads / r.tp, 1.0)
         width = 2.0 * attention.head_dim
-        same = Heads(query=query, kv=kv, width=width, kv_width=width, kv_bytes=r.kv_bytes, units_per_sequence=kv)
+        kept = width / 2 if attention.k_eq_v else width
+        same = Heads(query=query, kv=kv, width=width, kv_width=kept, kv_bytes=r.kv_bytes, units_per_sequence=kv)
         return same, same
     width = float(attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
     latent = float(attention.kv_lora_rank + attention.qk_rope_head_dim)
@@ -291,7 +292,8 @@ def _tensor_parallel_parts(r: Replicas, ffn: object, count: int) -> Iterable[Par
         ranks = np.where(r.dp > 1, r.tp * r.dp, 1.0)
         size = ACTIVATION * x * hidden
         gather = collective_s(size, ranks, r.link_bytes_per_s, r.links["all_gather"], "all_gather")
-        return count * (gather + collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "reduce_scatter"))
+        scatter = collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "reduce_scatter")
+        return np.asarray(count * (gather + scatter))
 
     yield Part(operator="all_reduce", feature="tokens", seconds=reduce_s, knots=_reduce_knot(r, hidden))
     if sparse and np.any(r.dp > 1):

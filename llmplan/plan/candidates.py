@@ -53,6 +53,8 @@ class Kind:
     gpus: int
     network_bytes_per_s: float
     """Of one device; 0: not known, replicas stay on one node."""
+    link_domain: int
+    """Devices that the device link joins; all of the node where they meet on the host link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +70,16 @@ class Candidate:
 
 def kinds_of(offers: Sequence[Offer], gpu_of: Mapping[str, Gpu]) -> list[Kind]:
     """Return the distinct kinds of node among some offers, each with the best network any of them has."""
-    network: dict[tuple[str, int], float] = {}
+    best: dict[tuple[str, int], tuple[float, int]] = {}
     for offer in offers:
-        key = (offer.node.gpu, offer.node.gpus)
-        network[key] = max(network.get(key, 0.0), network_of(offer))
-    return [Kind(gpu=gpu_of[gpu], gpus=gpus, network_bytes_per_s=network[gpu, gpus]) for gpu, gpus in sorted(network)]
+        node, gpu = offer.node, gpu_of[offer.node.gpu]
+        network, domain = best.get((node.gpu, node.gpus), (0.0, 1))
+        own = (node.link_domain or gpu.link_domain) if gpu.link else node.gpus
+        best[node.gpu, node.gpus] = (max(network, network_of(offer)), max(domain, own))
+    return [
+        Kind(gpu=gpu_of[gpu], gpus=gpus, network_bytes_per_s=network, link_domain=domain)
+        for (gpu, gpus), (network, domain) in sorted(best.items())
+    ]
 
 
 def network_of(offer: Offer) -> float:
@@ -108,7 +115,7 @@ def enumerate_candidates(question: Question, kinds: Sequence[Kind]) -> tuple[lis
 
 def _formats(question: Question, gpu: Gpu) -> Iterator[tuple[WeightDtype, KvDtype]]:
     support = question.engine.support.get(gpu.architecture)
-    if support is None:
+    if support is None or _unknown_attention(question):
         return
     wanted, own = question.wanted, question.model.weights.dtype
     weights = [wanted.weight_dtype] if wanted.weight_dtype else [own]
@@ -124,11 +131,17 @@ def _formats(question: Question, gpu: Gpu) -> Iterator[tuple[WeightDtype, KvDtyp
                 yield weight, kv
 
 
+def _unknown_attention(question: Question) -> list[str]:
+    return sorted({a.kind for a in question.model.attention.values()} - question.engine.attention_kinds)
+
+
 def _unsupported(question: Question, gpu: Gpu) -> Excuse:
     support = question.engine.support.get(gpu.architecture)
     weight = question.wanted.weight_dtype or question.model.weights.dtype
     title = question.engine.title
-    if support is None:
+    if _unknown_attention(question):
+        message = f"{title} {question.engine.version} does not run {', '.join(_unknown_attention(question))} attention"
+    elif support is None:
         message = f"{title} {question.engine.version} does not run on {gpu.architecture}"
     elif weight not in support.weight_dtypes:
         message = f"{title} {question.engine.version} does not run {weight} weights on {gpu.architecture}"
@@ -147,7 +160,7 @@ def _layouts(question: Question, kind: Kind) -> Iterator[tuple[Layout, int]]:
             if pp > min(model.layer_count, question.engine.max_pp):
                 continue
             hosts = _hosts(kind, ranks, pp)
-            if hosts == 0:
+            if hosts == 0 or ranks > kind.link_domain:
                 continue
             for tp, dp, ep in _cuts(ranks, sparse):
                 layout = Layout.model_construct(tp=tp, pp=pp, ep=ep, dp=dp, cp=1)

@@ -126,11 +126,17 @@ def _pools(answer: Answer, plan: Plan) -> Section:
     for pool in plan.pools:
         told = answer.pools[pool.name]
         ttft, tpot = (_shown(told, name) for name in ("ttft", "tpot"))
-        rows.append(
-            (str(pool.count), *_cut(pool), _percent(told.utilization), _percent(1 - told.utilization), ttft, tpot)
-        )
+        rows.append((str(pool.count), *_cut(pool), *_load(told), ttft, tpot))
     header = ("replicas", "layout", "formats", "load", "head-room", "TTFT", "TPOT")
     return Section(header=header, rows=tuple(rows), right=frozenset({0, 3, 4, 5, 6}), wrap=frozenset({1}))
+
+
+def _load(told: PoolPrediction) -> tuple[str, str]:
+    """Return load over capacity and what is left of it; an overloaded pool has nothing left."""
+    if told.utilization is None:
+        return "over", "none"
+    spare = 1 - told.utilization
+    return _percent(told.utilization), _percent(spare) if spare >= 0 else "none"
 
 
 def _cut(pool: Pool) -> tuple[str, str]:
@@ -214,8 +220,7 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
         if other.usd_per_hour is None:
             rows.append((other.name, "-", "-", other.reason))
             continue
-        times = other.usd_per_hour / usd_per_hour
-        more = f"{100 * (times - 1):+.1f} %" if times < MUCH_DEARER else f"x {times:,.0f}"
+        more = _compared(other.usd_per_hour, usd_per_hour)
         replicas = ", ".join(f"{n} x {name}" for name, n in _by_deployment(other).items())
         name = other.name + ("*" if other.reason else "")
         rows.append((name, f"{other.usd_per_hour:,.2f}", more, replicas))
@@ -227,6 +232,13 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
         right=frozenset({1, 2}),
         wrap=frozenset({3}),
     )
+
+
+def _compared(usd: float, base_usd: float) -> str:
+    if base_usd <= 0:
+        return ""
+    times = usd / base_usd
+    return f"{100 * (times - 1):+.1f} %" if times < MUCH_DEARER else f"x {times:,.0f}"
 
 
 def _by_deployment(other: Alternative) -> dict[str, int]:

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainSerializer, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from llmplan import units
@@ -70,7 +78,14 @@ T = TypeVar("T")
 Set = Annotated[frozenset[T], PlainSerializer(lambda names: sorted(names), return_type=list[str])]
 """Names whose order does not matter; written sorted, so that the same answer has the same bytes."""
 
-Count = Annotated[int, Field(ge=1)]
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is no count; want an integer of 1 or more")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_truth, json_schema_input_type=int), Field(ge=1)]
 """How many of something there are: 1 or more."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """A share between 0 and 1."""
@@ -85,6 +100,7 @@ class Spec(BaseModel):
         use_attribute_docstrings=True,
         populate_by_name=True,
         serialize_by_alias=False,
+        allow_inf_nan=False,
     )
 
     @classmethod

@@ -130,6 +130,9 @@ class Catalog:
         sheets = [(sheet, sheet.rows()) for sheet in self.prices]
         self._check_filter(wanted, [(s.provider, *row[:2]) for s, rows in sheets for row in rows])
         nodes = {self.node(name).name for name in wanted.nodes}
+        for name in wanted.gpus:
+            if _without_count(name) != name:
+                raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
         kept = []
         for sheet, rows in sheets:
             if wanted.providers and sheet.provider not in wanted.providers:
@@ -246,4 +249,4 @@ def _read(path: Traversable, where: str) -> YamlText:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read ({error})") from None
-    return read_yaml(text, where, trusted=True)
+    return read_yaml(text, where, trusted=str(path).startswith(str(root())))

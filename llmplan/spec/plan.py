@@ -132,8 +132,10 @@ class PoolPrediction(Spec):
     """Largest rate of one replica at the pool's mix of requests that keeps every bound."""
     load_requests_per_s: float
     """Arrivals at one replica."""
-    utilization: float
-    """Load over capacity."""
+    capacity_concurrency: Predicted | None = None
+    """The same in requests in flight; closed loop only."""
+    utilization: float | None
+    """Load over capacity; null: it cannot keep its bounds under any load."""
     concurrency: float | None = None
     """Mean requests in flight in one replica."""
     metrics: Mapping[str, Predicted] = {}

@@ -52,8 +52,10 @@ class Lengths(Spec):
             return [(1.0, float(self.tokens), float(self.tokens) ** 2, float(self.tokens))]
         if self.histogram is not None:
             total = sum(weight for _, weight in self.histogram)
-            rows = sorted((t, w / total) for t, w in self.histogram if w > 0)
-            return [(w, float(t), float(t) ** 2, float(t)) for t, w in rows]
+            weights: dict[int, float] = {}
+            for tokens, weight in self.histogram:
+                weights[tokens] = weights.get(tokens, 0.0) + weight / total
+            return [(w, float(t), float(t) ** 2, float(t)) for t, w in sorted(weights.items()) if w > 0]
         knots = self._knots()
         cells = []
         for (u0, low), (u1, high) in pairwise(knots):
@@ -62,7 +64,12 @@ class Lengths(Spec):
         if self.mean is not None:
             scale = self.mean / sum(share * mean for share, mean, _, _ in cells)
             cells = [[s, mean * scale, square * scale**2, high] for s, mean, square, high in cells]
-        return [(s, mean, square, high) for s, mean, square, high in cells]
+        merged: dict[float, tuple[float, float, float, float]] = {}
+        for share, mean, square, high in cells:  # quantiles that are equal bound one cell
+            s, m, q, _ = merged.get(high, (0.0, 0.0, 0.0, high))
+            total = s + share
+            merged[high] = (total, (s * m + share * mean) / total, (s * q + share * square) / total, high)
+        return list(merged.values())
 
     def _knots(self) -> list[tuple[float, float]]:
         p50, p90, p99 = float(self.p50 or 1), float(self.p90 or 1), float(self.p99 or 1)
@@ -81,7 +88,7 @@ class Lengths(Spec):
         knots = self._knots()
         for (u0, low), (u1, high) in pairwise(knots):
             if share <= u1:
-                return low * (high / low) ** ((share - u0) / (u1 - u0))
+                return float(low * (high / low) ** ((share - u0) / (u1 - u0)))
         return knots[-1][1]
 
     def average(self) -> float:

@@ -123,7 +123,7 @@ def read_yaml(text: str, where: str, trusted: bool = False) -> YamlText:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a safe loader
     except yaml.YAMLError as error:
         raise InputError(_yaml_message(error, where)) from None
-    except (RecursionError, ValueError, OverflowError) as error:
+    except (RecursionError, ValueError, OverflowError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{where}: cannot be read as YAML ({error})") from None
     return YamlText(where, text, data)
 
@@ -134,11 +134,15 @@ def _refuse_hostile(text: str, where: str) -> None:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=_Loader):
+            mark = event.start_mark
+            place = f"{where}:{mark.line + 1}" if mark is not None else where
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise InputError(f"{where}: anchors and aliases are not read; write the value out")
+                raise InputError(f"{place}: anchors and aliases are not read; write the value out")
+            if getattr(event, "tag", None) is not None:
+                raise InputError(f"{place}: an explicit tag is not read; write the plain value")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                raise InputError(f"{where}: nested deeper than {MAX_DEPTH} levels")
+                raise InputError(f"{place}: nested deeper than {MAX_DEPTH} levels")
     except yaml.YAMLError as error:
         raise InputError(_yaml_message(error, where)) from None
 

@@ -118,4 +118,4 @@ def test_a_format_nobody_measured_takes_typical_constants_then_those_of_bf16(toy
 
 def test_a_collective_nobody_measured_takes_those_of_the_all_reduce(toy):
     r = toy.replicas("dense", {"tp": 2}, fits=toy.real)
-    assert r.links["all_to_all"] == r.links["all_reduce"]
+    assert r.links["reduce_scatter"] == r.links["all_reduce"]

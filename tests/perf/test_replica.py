@@ -49,6 +49,7 @@ def bucket(prompt, output, cached=0.0, square=None, prompt_max=None, output_max=
         output_tokens=output,
         output_tokens_square=square or output**2,
         output_tokens_max=output_max or output,
+        output_tokens_tail=output,
     )
 
 
@@ -210,8 +211,8 @@ def test_the_steps_of_steady_state_are_those_of_the_cost(costs):
         "steps": 1,
         "tokens": 520,
         "prefill_tokens": 500,
-        "prefill_pairs": 500 * 501 / 2,
-        "prefill_window_pairs": 500 * 501 / 2,
+        "prefill_pairs": 500 * 501 / 2 / 1024,
+        "prefill_window_pairs": 500 * 501 / 2 / 1024,
         "sequences": 21,
         "decode_context": 20 * 550,
         "decode_window_context": 20 * 550,

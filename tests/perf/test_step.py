@@ -21,8 +21,8 @@ def features(decodes=0, context=0, prompt=0, window=100):
         "steps": 1,
         "tokens": decodes + prompt,
         "prefill_tokens": prompt,
-        "prefill_pairs": prompt * (prompt + 1) / 2,
-        "prefill_window_pairs": prompt * min(prompt, window),
+        "prefill_pairs": prompt * (prompt + 1) / 2 / 1024,
+        "prefill_window_pairs": prompt * min(prompt, window) / 1024,
         "sequences": decodes + (prompt > 0),
         "decode_context": decodes * context,
         "decode_window_context": decodes * min(context, window),
@@ -111,7 +111,7 @@ def test_stages_pass_activations_over_the_network_or_the_link(toy):
         for hosts in (False, True)
     )
     message = 2 * 100 * 1000
-    assert near == pytest.approx(2 * (1e-5 + message / 1e11))
+    assert near == pytest.approx(2 * (1e-6 + message / 1e11))
     assert far == pytest.approx(2 * (1e-5 + message / 1e10))
 
 

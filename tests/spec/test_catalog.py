@@ -219,7 +219,7 @@ def test_offers_come_in_a_fixed_order_cheapest_first():
 
 
 def test_a_filter_keeps_what_it_names():
-    wanted = OfferFilter(gpus=("H100", "8xL4"), providers=("gcp",), markets=("spot", "on_demand"))
+    wanted = OfferFilter(gpus=("H100", "L4"), providers=("gcp",), markets=("spot", "on_demand"))
     offers = SHIPPED.offers(wanted)
     assert {o.node.gpu for o in offers} == {"h100-sxm", "l4"}
     assert {o.provider for o in offers} == {"gcp"}

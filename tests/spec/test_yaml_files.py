@@ -65,7 +65,7 @@ def test_a_key_is_text(text):
 
 @pytest.mark.parametrize("text", ["a: &x 1\nb: *x", "a: &x 1\nb: 2", "- &a [x]", "a: &x {b: 1}\nc:\n  <<: *x"])
 def test_anchors_and_aliases_are_refused(text):
-    assert refusal(text) == "f.yaml: anchors and aliases are not read; write the value out"
+    assert refusal(text) == "f.yaml:1: anchors and aliases are not read; write the value out"
 
 
 def test_the_catalog_may_use_anchors_but_merges_nothing():
@@ -82,7 +82,7 @@ def test_a_billion_laughs_are_refused_at_once():
 
 def test_nesting_has_a_limit():
     assert read("[" * MAX_DEPTH + "]" * MAX_DEPTH)
-    too_deep = f"f.yaml: nested deeper than {MAX_DEPTH} levels"
+    too_deep = f"f.yaml:1: nested deeper than {MAX_DEPTH} levels"
     assert refusal("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)) == too_deep
     assert refusal("[" * 100_000) == too_deep
     assert refusal('{"a":' * 100_000) == too_deep
@@ -111,7 +111,7 @@ def test_a_huge_file_is_refused_before_it_is_read():
         ("a: 1\n---\nb: 2", "another document"),
         ("a: b: c", "mapping values are not allowed"),
         ("a: \x01", "control characters are not allowed"),
-        ("a: !!int x", "invalid literal"),
+        ("a: !!int x", "an explicit tag is not read"),
         ("a: " + "9" * 5000, "cannot be read as YAML"),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_is_no_yaml_is_said_on_one_line(text, said):
 
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system [ls]", "!!python/name:os.system", "!foo 1"])
 def test_no_tag_runs_anything(tag):
-    assert "could not determine a constructor" in refusal(f"a: {tag}")
+    assert "an explicit tag is not read" in refusal(f"a: {tag}")
 
 
 def test_a_value_knows_its_line():

@@ -65,9 +65,7 @@ def test_rows_of_the_group_split_belong_to_it():
 def test_fits_validate(name):
     found = Fits.model_validate(yaml.safe_load((ROOT / "hardware" / "fits" / f"{name}.yaml").read_text()))
     assert found.gpu == name
-    assert {"gemm.bf16", "attention_prefill.bf16", "attention_decode.bf16", "moe.bf16"} <= set(
-        found.operators
-    )
+    assert {"gemm.bf16", "attention_prefill.bf16", "attention_decode.bf16", "moe.bf16"} <= set(found.operators)
     assert set(found.collectives) == set(tool().COLLECTIVES)
     rows = [fit.evidence.rows for fit in (*found.operators.values(), *found.collectives.values())]
     assert all(count == 0 for count in rows) if name == "generic" else all(rows)
