@@ -230,7 +230,7 @@ def test_a_request_beyond_the_models_context_is_refused(catalog: Catalog) -> Non
 def test_estimate_picks_the_cheapest_offers_for_all_replicas(catalog: Catalog) -> None:
     fixed = {"gpu": "a100-40-sxm", "replicas": 7}
     found = estimate_workload(asked(deployment=fixed).fleet(), catalog)
-    offers = [o for o in catalog.offers(OfferFilter(gpus=("a100-40-sxm",)))]
+    offers = catalog.offers(OfferFilter(gpus=("a100-40-sxm",)))
     assert usd(found) == min(-(-7 // o.node.gpus) * o.usd_per_hour for o in offers)
 
 

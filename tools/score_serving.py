@@ -371,6 +371,7 @@ def requests_of(runs: Sequence[Run], window_tokens: float) -> Requests:
         prompt_square=prompt**2 * (1 + spread),
         cached=none,
         decodes=np.maximum(output - 1, 1e-6),
+        decodes_tail=np.maximum(output - 1, 1e-6),
         context=context,
         window_context=np.minimum(context, window_tokens or np.inf),
         reserved=prompt + output,
@@ -378,6 +379,7 @@ def requests_of(runs: Sequence[Run], window_tokens: float) -> Requests:
         pairs=causal_pairs(prompt, none),
         window_pairs=causal_pairs(prompt, none, window_tokens or None),
         gap_cv=0.0,
+        closed=True,
     )
 
 
