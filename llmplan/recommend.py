@@ -6,12 +6,13 @@ back as a `Finding`; the pool's capacity is lowered and the mix solved again, fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llmplan.advice import infeasible
-from llmplan.evaluation import Evaluation, evaluate_plan, within_band
+from llmplan.evaluation import Evaluation, evaluate_plan
 from llmplan.perf.replica import replica_cost, requests_of
+from llmplan.placing import cheapest_offers, columns_on, lowered, lowered_by, plan_of
 from llmplan.plan.candidates import (
     Candidate,
     Evaluated,
@@ -20,7 +21,6 @@ from llmplan.plan.candidates import (
     evaluate,
     excuses_of,
     kinds_of,
-    network_of,
 )
 from llmplan.plan.columns import Column, Limits, Mix, NoMix
 from llmplan.plan.dominance import undominated
@@ -28,6 +28,7 @@ from llmplan.plan.mix import cheapest_mix, only_types
 from llmplan.plan.solver import Effort
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
+from llmplan.remarks import defaults_of, no_evidence, plan_warnings, solver_warnings
 from llmplan.resolve import as_replicas, fits_for, fitting_buckets, resolved_engine, resolved_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
@@ -40,10 +41,7 @@ from llmplan.spec.plan import (
     Infeasible,
     Optimality,
     Plan,
-    Pool,
-    Rental,
     Search,
-    Share,
     Status,
 )
 from llmplan.spec.readers import ProfileRow
@@ -51,10 +49,6 @@ from llmplan.spec.workload import Bucket, Fleet
 from llmplan.support import check_supported, gpu_and_count, offer_filter
 
 ROUNDS = 5
-TIGHTER = 0.999
-"""A pool that missed a bound is given slightly less than it carried."""
-SMALLEST_SHARE = 1e-9
-"""Shares below this are rounding of the solver."""
 GAP_TOLERANCE = 1e-9
 """A gap this little above what was asked is rounding."""
 
@@ -175,7 +169,7 @@ def recommend_plan(
         alternatives=_alternatives(setting, found),
         excuses=found.excuses,
         findings=evaluation.findings,
-        warnings=(*found.warnings, *_solver_warnings(found.mix), *_plan_warnings(found.plan, evaluation)),
+        warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation)),
         provenance=provenance,
     )
 
@@ -190,7 +184,7 @@ def search(setting: Setting) -> Found:
     model, warnings = resolved_model(workload, catalog, setting.where)
     engine, defaults = resolved_engine(workload, catalog)
     allowed = catalog.offers(offer_filter(fleet))
-    offers, dearer = _cheapest_offers(allowed)
+    offers, dearer = cheapest_offers(allowed)
     setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed)} offers")
     kinds = kinds_of(offers, {o.node.gpu: catalog.gpu(o.node.gpu) for o in offers})
     question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
@@ -200,9 +194,9 @@ def search(setting: Setting) -> Found:
     studied = _study(candidates, model, engine, buckets, setting) if candidates else None
     excuses = [*unsupported, *dearer, *(excuses_of(studied, buckets) if studied else [])]
     kept, dominated = undominated(studied) if studied else ([], [])
-    columns = _columns(studied, kept, offers) if studied else []
+    columns = columns_on(studied, kept, offers) if studied else []
     unmeasured = _unmeasured(setting, columns)
-    excuses += [_no_evidence(gpu) for gpu in sorted(unmeasured)]
+    excuses += [no_evidence(gpu) for gpu in sorted(unmeasured)]
     setting.progress("enumerate", f"{len(candidates)} candidates, {len(kept)} kept, {len(columns)} ways to place them")
     found = Found(
         plan=None,
@@ -219,7 +213,7 @@ def search(setting: Setting) -> Found:
             operating_points=studied.operating_points if studied else 0,
             offers=len(offers),
         ),
-        defaults=(*defaults, *_defaults(fleet)),
+        defaults=(*defaults, *defaults_of(fleet)),
         warnings=tuple(warnings),
     )
     by_name = {c.name: c for c in candidates}
@@ -238,11 +232,6 @@ def _unmeasured(setting: Setting, columns: Sequence[Column]) -> set[str]:
         return set()
     catalog = setting.catalog
     return {gpu for gpu in {c.gpu for c in columns} if fits_for(catalog.gpu(gpu), catalog)[1] == "datasheet"}
-
-
-def _no_evidence(gpu: str) -> Excuse:
-    said = "no kernel of it or its family was measured; it may win only when offers.gpus names it"
-    return Excuse(candidate=gpu, reason="evidence", message=said)
 
 
 def _search_profile(setting: Setting) -> Found:
@@ -280,55 +269,6 @@ def _of_wanted_size(candidates: list[Candidate], wanted: str | None) -> list[Can
     return [c for c in candidates if count is None or c.deployment.gpus == count]
 
 
-def _cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
-    """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones."""
-    kept: dict[tuple[str, int, str, float], Offer] = {}
-    dearer: dict[tuple[str, int, str], int] = {}
-    for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
-        kind = (offer.node.gpu, offer.node.gpus, offer.market)
-        rivals = [o for key, o in kept.items() if key[:3] == kind]
-        if rivals and max(network_of(o) for o in rivals) >= network_of(offer):
-            dearer[kind] = dearer.get(kind, 0) + 1
-        else:
-            kept[*kind, network_of(offer)] = offer
-    excuses = []
-    for (gpu, gpus, market), count in sorted(dearer.items()):
-        best = min((o for k, o in kept.items() if k[:3] == (gpu, gpus, market)), key=lambda o: o.usd_per_hour)
-        said = f"{count} offers cost more than {best.name} at {best.usd_per_hour:g} USD/h for the same devices"
-        excuses.append(Excuse(candidate=f"{gpus}x{gpu} {market}", reason="price", message=said))
-    return list(kept.values()), excuses
-
-
-def _columns(studied: Evaluated, kept: Iterable[int], offers: Sequence[Offer]) -> list[Column]:
-    """Return every kept candidate on every offer that can hold it."""
-    columns = []
-    for row in kept:
-        candidate = studied.candidates[row]
-        gpus = candidate.deployment.gpus
-        for offer in offers:
-            if offer.node.gpu != candidate.kind.gpu.name:
-                continue
-            fits = gpus <= offer.node.gpus
-            if candidate.hosts > 1:
-                fits = (
-                    offer.node.gpus == candidate.kind.gpus and network_of(offer) >= candidate.kind.network_bytes_per_s
-                )
-            if fits:
-                columns.append(
-                    Column(
-                        name=f"{candidate.name} @ {offer.name}",
-                        gpu=offer.node.gpu,
-                        gpus=gpus,
-                        requests_per_s=tuple(float(x) for x in studied.capacity[row]),
-                        offer=offer.name,
-                        node_gpus=offer.node.gpus,
-                        node_usd_per_hour=offer.usd_per_hour,
-                        node_limit=offer.available,
-                    )
-                )
-    return columns
-
-
 def _settled(
     setting: Setting,
     found: Found,
@@ -347,16 +287,16 @@ def _settled(
             return replace(found, plan=None, evaluation=None)
         if number == 1:
             found = replace(found, first_bound_usd_per_hour=mix.bound_usd_per_hour)
-        plan = _plan(setting.fleet, columns, found.buckets, mix, offers, models, candidates)
+        plan = plan_of(setting.fleet, columns, found.buckets, mix, offers, models, candidates)
         evaluation = evaluate_plan(plan, setting.catalog)
         said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
         setting.progress("solve", said)
         found = replace(found, plan=plan, evaluation=evaluation)
         if not evaluation.findings:
             break
-        factors = _factors(evaluation)
-        columns = _tightened(columns, factors)
-        found = replace(found, columns=tuple(_tightened(found.columns, factors)))
+        factors = lowered_by(evaluation)
+        columns = lowered(columns, factors)
+        found = replace(found, columns=tuple(lowered(found.columns, factors)))
     return found
 
 
@@ -382,70 +322,6 @@ def _limits(fleet: Fleet) -> Limits:
     monthly = fleet.limits.usd_per_month
     money = [x for x in (fleet.limits.usd_per_hour, monthly / HOURS_PER_MONTH if monthly else None) if x is not None]
     return Limits(gpus=fleet.limits.gpus, usd_per_hour=min(money) if money else None)
-
-
-def _plan(
-    fleet: Fleet,
-    columns: Sequence[Column],
-    buckets: Sequence[Bucket],
-    mix: Mix,
-    offers: Sequence[Offer],
-    models: Mapping[str, Model],
-    candidates: Mapping[str, Candidate],
-) -> Plan:
-    """Return the mix as a plan: pools on rented nodes, and who serves what."""
-    by_name = {column.name: column for column in columns}
-    index = {column.name: i for i, column in enumerate(columns)}
-    rented = {o.name: o for o in offers}
-    pools, shares = [], []
-    for name, count in mix.replicas.items():
-        column = by_name[name]
-        candidate = candidates.get(name.split(" @ ")[0])
-        profile = None
-        if candidate is None:
-            profile = {b.name: x for b, x in zip(buckets, column.requests_per_s, strict=True)}
-        pools.append(
-            Pool(
-                name=name,
-                deployment=candidate.deployment if candidate else None,
-                gpu=column.gpu,
-                gpus=column.gpus,
-                count=count,
-                offer=column.offer,
-                profile=profile,
-            )
-        )
-        for b, bucket in enumerate(buckets):
-            share = float(mix.shares[b, index[name]])
-            if share > SMALLEST_SHARE:
-                shares.append(Share(bucket=bucket.name, pool=name, share=min(share, 1.0)))
-    used = {share.pool for share in shares}
-    return Plan(
-        fleet=fleet,
-        models=models,
-        buckets=tuple(buckets),
-        offers=tuple(rented[name] for name in sorted(mix.nodes)),
-        rentals=tuple(Rental(offer=name, nodes=nodes) for name, nodes in sorted(mix.nodes.items())),
-        pools=tuple(pool for pool in pools if pool.name in used),
-        shares=tuple(shares),
-    )
-
-
-def _factors(evaluation: Evaluation) -> dict[str, float]:
-    """Return by how much the capacity of each deployment is lowered whose pool carries more than it can at its mix."""
-    factors = {}
-    for finding in evaluation.findings:
-        use = evaluation.pools[finding.pool].utilization
-        factors[finding.pool.split(" @ ")[0]] = TIGHTER / use if use else 0.0
-    return factors
-
-
-def _tightened(columns: Sequence[Column], factors: Mapping[str, float]) -> list[Column]:
-    """Return columns with the capacity of some deployments lowered, wherever they are placed."""
-    return [
-        replace(c, requests_per_s=tuple(x * factors.get(c.name.split(" @ ")[0], 1.0) for x in c.requests_per_s))
-        for c in columns
-    ]
 
 
 def _status(found: Found, mix: Mix, gap: float) -> Status:
@@ -522,68 +398,9 @@ def _by_provider(found: Found, mix: Mix) -> dict[str, list[Column]]:
     kept = undominated(found.evaluated)[0]
     columns = {}
     for provider in sorted({o.provider for o in found.offers}):
-        offers, _ = _cheapest_offers([o for o in found.offers if o.provider == provider])
-        columns[provider] = _columns(found.evaluated, kept, offers)
+        offers, _ = cheapest_offers([o for o in found.offers if o.provider == provider])
+        columns[provider] = columns_on(found.evaluated, kept, offers)
     return columns
-
-
-def _defaults(fleet: Fleet) -> list[str]:
-    """Return every default that the question left to llmplan."""
-    workload = fleet.workloads[0]
-    said = []
-    if "markets" not in fleet.offers.model_fields_set:
-        said.append("offers.markets: on_demand")
-    if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
-        said.append("offers: the whole catalog, no cap on availability")
-    if workload.traffic.concurrency is None and "arrivals" not in workload.traffic.model_fields_set:
-        said.append("arrivals: poisson")
-    if workload.traffic.prefix is None:
-        said.append("prefix: no cached tokens")
-    if workload.deployment.kv_dtype is None:
-        said.append("kv_dtype: bf16")
-    if workload.deployment.weight_dtype is None:
-        said.append("weight_dtype: as published")
-    if not workload.slo.bounds():
-        said.append("slo: none; cost alone decides")
-    return said
-
-
-def _solver_warnings(mix: Mix) -> list[str]:
-    return [f"solver: {mix.flag}"] if mix.flag else []
-
-
-def _idle_gpus(plan: Plan) -> list[str]:
-    """Return the rented GPUs that no replica uses, by offer."""
-    offers = {o.name: o for o in plan.offers}
-    said = []
-    for rental in plan.rentals:
-        rented = rental.nodes * offers[rental.offer].node.gpus
-        idle = rented - sum(p.gpus * p.count for p in plan.pools if p.offer == rental.offer)
-        if idle:
-            said.append(f"{rental.offer}: {idle} of {rented} rented GPUs are idle")
-    return said
-
-
-def _plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
-    said = []
-    if any(pool.deployment for pool in plan.pools):
-        said.append("percentiles are a queueing approximation, not simulated; bands cover the model's error only")
-    risky = within_band(plan, evaluation)
-    if risky:
-        said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
-    for name, pool in evaluation.pools.items():
-        if pool.fragile:
-            said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
-    for gpu, basis in sorted(evaluation.basis.items()):
-        if basis in ("datasheet", "transferred"):
-            said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")
-    if len({(o.provider, o.region) for o in plan.offers}) > 1:
-        said.append("the plan spans several regions or providers: traffic and latency between them are not counted")
-    said += _idle_gpus(plan)
-    spot = [o.name for o in plan.offers if o.market == "spot"]
-    if spot:
-        said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
-    return said
 
 
 def _why_not(setting: Setting, found: Found) -> Infeasible:

@@ -14,10 +14,11 @@ from llmplan.errors import InputError, LlmplanError, UnknownNameError, near
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.hardware import Market
+from llmplan.spec.lengths import Lengths
 from llmplan.spec.messages import dotted
 from llmplan.spec.plan import Plan, Pool
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Fleet, Lengths, OfferFilter, Traffic, TrafficClass, Workload
+from llmplan.spec.workload import Fleet, OfferFilter, Traffic, TrafficClass, Workload
 
 Steps = tuple[str | int, ...]
 Place = Callable[[Steps], str]

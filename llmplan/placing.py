@@ -1,0 +1,134 @@
+"""From candidates and offers to columns of the mix, and from a mix back to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from llmplan.evaluation import Evaluation
+from llmplan.plan.candidates import Candidate, Evaluated, network_of
+from llmplan.plan.columns import Column, Mix
+from llmplan.spec.hardware import Offer
+from llmplan.spec.model import Model
+from llmplan.spec.plan import Excuse, Plan, Pool, Rental, Share
+from llmplan.spec.workload import Bucket, Fleet
+
+TIGHTER = 0.999
+"""A pool that missed a bound is given slightly less than it carried."""
+SMALLEST_SHARE = 1e-9
+"""Shares below this are rounding of the solver."""
+AT = " @ "
+"""Between the name of a deployment and that of its offer."""
+
+
+def cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
+    """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones."""
+    kept: dict[tuple[str, int, str, float], Offer] = {}
+    dearer: dict[tuple[str, int, str], int] = {}
+    for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
+        kind = (offer.node.gpu, offer.node.gpus, offer.market)
+        rivals = [o for key, o in kept.items() if key[:3] == kind]
+        if rivals and max(network_of(o) for o in rivals) >= network_of(offer):
+            dearer[kind] = dearer.get(kind, 0) + 1
+        else:
+            kept[*kind, network_of(offer)] = offer
+    excuses = []
+    for (gpu, gpus, market), count in sorted(dearer.items()):
+        best = min((o for k, o in kept.items() if k[:3] == (gpu, gpus, market)), key=lambda o: o.usd_per_hour)
+        said = f"{count} offers cost more than {best.name} at {best.usd_per_hour:g} USD/h for the same devices"
+        excuses.append(Excuse(candidate=f"{gpus}x{gpu} {market}", reason="price", message=said))
+    return list(kept.values()), excuses
+
+
+def columns_on(studied: Evaluated, kept: Iterable[int], offers: Sequence[Offer]) -> list[Column]:
+    """Return every kept candidate on every offer that can hold it."""
+    columns = []
+    for row in kept:
+        candidate = studied.candidates[row]
+        gpus = candidate.deployment.gpus
+        for offer in offers:
+            if offer.node.gpu != candidate.kind.gpu.name:
+                continue
+            fits = gpus <= offer.node.gpus
+            if candidate.hosts > 1:
+                fits = (
+                    offer.node.gpus == candidate.kind.gpus and network_of(offer) >= candidate.kind.network_bytes_per_s
+                )
+            if fits:
+                columns.append(
+                    Column(
+                        name=f"{candidate.name}{AT}{offer.name}",
+                        gpu=offer.node.gpu,
+                        gpus=gpus,
+                        requests_per_s=tuple(float(x) for x in studied.capacity[row]),
+                        offer=offer.name,
+                        node_gpus=offer.node.gpus,
+                        node_usd_per_hour=offer.usd_per_hour,
+                        node_limit=offer.available,
+                    )
+                )
+    return columns
+
+
+def plan_of(
+    fleet: Fleet,
+    columns: Sequence[Column],
+    buckets: Sequence[Bucket],
+    mix: Mix,
+    offers: Sequence[Offer],
+    models: Mapping[str, Model],
+    candidates: Mapping[str, Candidate],
+) -> Plan:
+    """Return the mix as a plan: pools on rented nodes, and who serves what."""
+    by_name = {column.name: column for column in columns}
+    index = {column.name: i for i, column in enumerate(columns)}
+    rented = {o.name: o for o in offers}
+    pools, shares = [], []
+    for name, count in mix.replicas.items():
+        column = by_name[name]
+        candidate = candidates.get(name.split(AT)[0])
+        profile = None
+        if candidate is None:
+            profile = {b.name: x for b, x in zip(buckets, column.requests_per_s, strict=True)}
+        pools.append(
+            Pool(
+                name=name,
+                deployment=candidate.deployment if candidate else None,
+                gpu=column.gpu,
+                gpus=column.gpus,
+                count=count,
+                offer=column.offer,
+                profile=profile,
+            )
+        )
+        for b, bucket in enumerate(buckets):
+            share = float(mix.shares[b, index[name]])
+            if share > SMALLEST_SHARE:
+                shares.append(Share(bucket=bucket.name, pool=name, share=min(share, 1.0)))
+    used = {share.pool for share in shares}
+    return Plan(
+        fleet=fleet,
+        models=models,
+        buckets=tuple(buckets),
+        offers=tuple(rented[name] for name in sorted(mix.nodes)),
+        rentals=tuple(Rental(offer=name, nodes=nodes) for name, nodes in sorted(mix.nodes.items())),
+        pools=tuple(pool for pool in pools if pool.name in used),
+        shares=tuple(shares),
+    )
+
+
+def lowered_by(evaluation: Evaluation) -> dict[str, float]:
+    """Return by how much the capacity of each deployment is lowered whose pool carries more than it can at its mix."""
+    factors = {}
+    for finding in evaluation.findings:
+        use = evaluation.pools[finding.pool].utilization
+        factors[finding.pool.split(AT)[0]] = TIGHTER / use if use else 0.0
+    return factors
+
+
+def lowered(columns: Sequence[Column], factors: Mapping[str, float]) -> list[Column]:
+    """Return columns with the capacity of some deployments lowered, wherever they are placed."""
+    return [
+        replace(c, requests_per_s=tuple(x * factors.get(c.name.split(AT)[0], 1.0) for x in c.requests_per_s))
+        for c in columns
+    ]

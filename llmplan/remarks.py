@@ -1,0 +1,75 @@
+"""What an answer says beside its figures: defaults that were taken, warnings, missing evidence."""
+
+from __future__ import annotations
+
+from llmplan.evaluation import Evaluation, within_band
+from llmplan.plan.columns import Mix
+from llmplan.spec.plan import Excuse, Plan
+from llmplan.spec.workload import Fleet
+
+
+def defaults_of(fleet: Fleet) -> list[str]:
+    """Return every default that the question left to llmplan."""
+    workload = fleet.workloads[0]
+    said = []
+    if "markets" not in fleet.offers.model_fields_set:
+        said.append("offers.markets: on_demand")
+    if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
+        said.append("offers: the whole catalog, no cap on availability")
+    if workload.traffic.concurrency is None and "arrivals" not in workload.traffic.model_fields_set:
+        said.append("arrivals: poisson")
+    if workload.traffic.prefix is None:
+        said.append("prefix: no cached tokens")
+    if workload.deployment.kv_dtype is None:
+        said.append("kv_dtype: bf16")
+    if workload.deployment.weight_dtype is None:
+        said.append("weight_dtype: as published")
+    if not workload.slo.bounds():
+        said.append("slo: none; cost alone decides")
+    return said
+
+
+def solver_warnings(mix: Mix) -> list[str]:
+    """Return what was wrong with the solver's own answer, when another was kept."""
+    return [f"solver: {mix.flag}"] if mix.flag else []
+
+
+def _idle_gpus(plan: Plan) -> list[str]:
+    """Return the rented GPUs that no replica uses, by offer."""
+    offers = {o.name: o for o in plan.offers}
+    said = []
+    for rental in plan.rentals:
+        rented = rental.nodes * offers[rental.offer].node.gpus
+        idle = rented - sum(p.gpus * p.count for p in plan.pools if p.offer == rental.offer)
+        if idle:
+            said.append(f"{rental.offer}: {idle} of {rented} rented GPUs are idle")
+    return said
+
+
+def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
+    """Return what a reader of the plan has to know before trusting it."""
+    said = []
+    if any(pool.deployment for pool in plan.pools):
+        said.append("percentiles are a queueing approximation, not simulated; bands cover the model's error only")
+    risky = within_band(plan, evaluation)
+    if risky:
+        said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
+    for name, pool in evaluation.pools.items():
+        if pool.fragile:
+            said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
+    for gpu, basis in sorted(evaluation.basis.items()):
+        if basis in ("datasheet", "transferred"):
+            said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")
+    if len({(o.provider, o.region) for o in plan.offers}) > 1:
+        said.append("the plan spans several regions or providers: traffic and latency between them are not counted")
+    said += _idle_gpus(plan)
+    spot = [o.name for o in plan.offers if o.market == "spot"]
+    if spot:
+        said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
+    return said
+
+
+def no_evidence(gpu: str) -> Excuse:
+    """Return why a GPU may not win: nobody measured its kernels."""
+    said = "no kernel of it or its family was measured; it may win only when offers.gpus names it"
+    return Excuse(candidate=gpu, reason="evidence", message=said)
