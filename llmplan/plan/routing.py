@@ -5,6 +5,7 @@
                 Σ_b (load_b / capacity_{b,c}) · share_{b,c} ≤ u · y_c,  share ≥ 0
 
 with the counts y fixed. The replicas serve the load when u ≤ 1; the routing found leaves the most headroom.
+One bucket, or one pool, needs no program: all pools are then equally full, share_c ∝ y_c · capacity_c.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llmplan.errors import SolverError
 from llmplan.plan.columns import COST_TOLERANCE, ROW_TOLERANCE, Counts, Floats, Task, cost_of, nodes_of, over
+
+Booleans = NDArray[np.bool_]
 
 SWAPS = 200
 """Swaps that the ceiling heuristic tries at most."""
@@ -31,9 +36,6 @@ class Routing:
 
 def route(task: Task, counts: Counts) -> Routing | None:
     """Return the routing with the most headroom, or None when a bucket has no replica that can serve it."""
-    from scipy.optimize import linprog
-    from scipy.sparse import coo_array
-
     shares = np.zeros(task.work.shape)
     buckets = np.flatnonzero(task.load > 0)
     pools = np.flatnonzero(counts > 0)
@@ -43,32 +45,44 @@ def route(task: Task, counts: Counts) -> Routing | None:
         return None
     if not buckets.size:
         return Routing(shares=shares, busy=0.0)
-    use = work[able] / np.broadcast_to(counts[pools], work.shape)[able]  # (pairs,)
+    if work.shape[0] == 1 or work.shape[1] == 1:
+        found = np.divide(counts[pools], work, out=np.zeros_like(work), where=able)
+        found = found / found.sum(axis=1, keepdims=True)
+    else:
+        found = _balanced(work, able, counts[pools])
+    shares[np.ix_(buckets, pools)] = found
+    return Routing(shares=shares, busy=_busy(work, found, counts[pools]))
+
+
+def _balanced(work: Floats, able: Booleans, counts: Counts) -> Floats:
+    """Return the shares (b, c) that leave the fullest pool the most headroom, by linear programming."""
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array
+
+    use = work[able] / np.broadcast_to(counts, work.shape)[able]  # (pairs,)
     b, c = np.nonzero(able)
     pairs = len(use)
     scale = max(float(use.max()), 1.0)
-    fill = coo_array((use / scale, (c, np.arange(pairs))), shape=(len(pools), pairs + 1)).tolil()
+    fill = coo_array((use / scale, (c, np.arange(pairs))), shape=(len(counts), pairs + 1)).tolil()
     fill[:, pairs] = -1.0
-    serve = coo_array((np.ones(pairs), (b, np.arange(pairs))), shape=(len(buckets), pairs + 1))
+    serve = coo_array((np.ones(pairs), (b, np.arange(pairs))), shape=(len(work), pairs + 1))
     objective = np.zeros(pairs + 1)
     objective[pairs] = 1.0
     program: Any = linprog
     answer = program(
         objective,
         A_ub=fill.tocsr(),
-        b_ub=np.zeros(len(pools)),
+        b_ub=np.zeros(len(counts)),
         A_eq=serve.tocsr(),
-        b_eq=np.ones(len(buckets)),
+        b_eq=np.ones(len(work)),
         method="highs",
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if answer.x is None:
-        return None
+        raise SolverError("the routing program was not solved; please report the question")
     found = np.zeros(work.shape)
     found[able] = np.clip(answer.x[:pairs], 0.0, 1.0)
-    found /= found.sum(axis=1, keepdims=True)
-    shares[np.ix_(buckets, pools)] = found
-    return Routing(shares=shares, busy=_busy(work, found, counts[pools]))
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
 def _busy(work: Floats, shares: Floats, counts: Counts) -> float:
