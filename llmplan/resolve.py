@@ -42,7 +42,7 @@ def fitting_buckets(workload: Workload, model: Model, where: str) -> list[Bucket
     Raises
     ------
     InputError
-        A stated length does not fit the model's context.
+        The mean prompt and answer of a bucket do not fit the model's context.
     """
     most = model.max_context_tokens
     found = []

@@ -1,7 +1,8 @@
 """Piecewise-linear curves, one a replica: the cost of a feature of an engine step.
 
 A curve is a row of segments (start, base, slope): cost(x) = base + slope · (x − start) for the last start ≤ x.
-Starts are whole numbers, bases and slopes whole picoseconds, rounded once, so that sums and jumps are exact.
+Starts are whole numbers, bases and slopes whole picoseconds, rounded once. Evaluated is the same curve as a jump at 1
+and a sum of hinges, with the slopes between the whole bases; both agree to nanoseconds.
 """
 
 from __future__ import annotations

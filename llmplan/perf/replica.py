@@ -17,9 +17,11 @@ Waiting uses stated approximations, marked `approximation` wherever they are pri
     TTFT = W + wait for the running step (s̄/2 in the mean, s̄ in a tail) + own chunks + first_token_steps·s̄
     n_q  = n + z_q·c_a·√n                                       requests in flight, Poisson-like (infinite server)
     TPOT_q = s̄ + s(n_q) − s(n) + z_q·(s_mix − s_dec)·√(f/o₁)    a crowd stays for a whole answer; chunks hit at random
+    E2E_q  = TTFT_q + o_tail·TPOT_q                             o_tail: decode steps of a long answer
 
-n_q must fit the KV pool and the engine's sequence limit, so that admission does not block. Closed loop (a fixed number
-in flight) has no crowd (z = 0) and clockwork arrivals (c_a = 0).
+n_q must fit the KV pool and the engine's sequence limit, so that admission does not block. Limits of the engine are of
+each attention data-parallel rank. Closed loop (a fixed number in flight) has no crowd (z = 0) and clockwork arrivals
+(c_a = 0); its wait for a place in the batch is added in `evaluation.py`.
 Limits: arrivals are split among replicas at random (a good router does better); no preemption; near ρ = 1 the tail is
 a range, not a point.
 

@@ -5,7 +5,8 @@
     t = t_fixed + FLOP / (F · e_c) + bytes / (B · e_m)              no overlap (prefill attention)
 
 with F the peak dense rate of the compute type and B the peak bandwidth to device memory. A bare roofline
-(t_fixed = 0, e = 1) is 35-97 % too fast on measured kernels; the three constants bring that to 8-40 %.
+(t_fixed = 0, e = 1) is 42-93 % off in the median of measured kernels, family by family; the constants bring that to
+7-19 %, but for MLA decode on two GPUs (30 and 44 %).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One step of a replica (of one of its `pp` microbatches) is described by features:
 
     tokens                   decodes and prefill chunks together: matrix products, experts, collectives, elementwise
-    prefill_tokens           chunks: queries, outputs and KV written by prefill attention
+    prefill_tokens           chunks: queries, outputs and KV written by prefill attention, and its fixed time
     prefill_pairs            Σ query-key pairs of the chunks in units of 1024, layers without a window
     prefill_window_pairs     the same of layers with a window
     sequences                decodes: output head, work units of decode attention
@@ -14,7 +14,7 @@ One step of a replica (of one of its `pp` microbatches) is described by features
 and costs the sum of one curve a feature. A new technique adds features, never a second cost path.
 
 Assumptions: attention data parallelism splits every feature evenly over its ranks; latent projections of MLA run in
-unabsorbed form (same arithmetic); pipeline stages hold equal numbers of layers, the last one the head.
+unabsorbed form (same arithmetic); pipeline stages hold equal numbers of layers, the last one the head and the host.
 """
 
 from __future__ import annotations

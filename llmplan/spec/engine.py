@@ -27,9 +27,9 @@ class Scheduler(Spec):
     """How an engine fills its steps, by default."""
 
     max_num_seqs: Count
-    """Sequences in one step at most."""
+    """Sequences at most, of each attention data-parallel rank."""
     max_num_batched_tokens: Count
-    """Tokens in one step at most, decodes and prefill together."""
+    """Tokens in one step at most, decodes and prefill together, of each attention data-parallel rank."""
     mixes_prefill_and_decode: bool = True
     """Prefill chunks share steps with decodes (chunked prefill)."""
     block_tokens: Count = 16

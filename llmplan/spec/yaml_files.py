@@ -1,7 +1,8 @@
 """YAML as we read it: strict, small, with a line number for every complaint.
 
 PyYAML's traps are closed: a duplicate key is an error, `NO` and `on` are text, `12:30` and `010` are text, `1e9` is a
-number, anchors and aliases are refused (a few lines of them can mean gigabytes), and so is deep nesting.
+number, anchors and aliases are refused (a few lines of them can mean gigabytes), and so are explicit tags and deep
+nesting. Files that ship with llmplan are trusted to have none of these.
 """
 
 from __future__ import annotations
