@@ -19,6 +19,36 @@ SMALLEST_SHARE = 1e-9
 """Shares below this are rounding of the solver."""
 AT = " @ "
 """Between the name of a deployment and that of its offer."""
+ALONE = " for "
+"""Between the name of a deployment and that of the one bucket its replicas serve."""
+
+
+def deployment_name(column: str) -> str:
+    """Return the deployment that a column or pool is of: its first word."""
+    return column.split(" ")[0]
+
+
+def is_dedicated(column: str) -> bool:
+    """Return whether the replicas of a column or pool serve one bucket only."""
+    return ALONE in column.split(AT)[0]
+
+
+def dedicated(columns: Sequence[Column], buckets: Sequence[Bucket]) -> list[Column]:
+    """Return columns whose replicas serve one bucket each: their capacity is exact, no other requests slow them.
+
+    With them there is always a plan when each bucket has one, and it is never dearer than separate plans.
+    """
+    if len(buckets) < 2:
+        return []
+    alone = []
+    for column in columns:
+        deployment, offer = column.name.split(AT)
+        for b, bucket in enumerate(buckets):
+            if column.requests_per_s[b] > 0:
+                rates = tuple(rate if i == b else 0.0 for i, rate in enumerate(column.requests_per_s))
+                name = f"{deployment}{ALONE}{bucket.name}{AT}{offer}"
+                alone.append(replace(column, name=name, requests_per_s=rates))
+    return alone
 
 
 def cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
@@ -86,7 +116,7 @@ def plan_of(
     pools, shares = [], []
     for name, count in mix.replicas.items():
         column = by_name[name]
-        candidate = candidates.get(name.split(AT)[0])
+        candidate = candidates.get(deployment_name(name))
         profile = None
         if candidate is None:
             profile = {b.name: x for b, x in zip(buckets, column.requests_per_s, strict=True)}
@@ -118,17 +148,21 @@ def plan_of(
 
 
 def lowered_by(evaluation: Evaluation) -> dict[str, float]:
-    """Return by how much the capacity of each deployment is lowered whose pool carries more than it can at its mix."""
-    factors = {}
+    """Return by how much the capacity of each deployment is lowered whose mixed pool carries more than it can."""
+    factors: dict[str, float] = {}
     for finding in evaluation.findings:
-        use = evaluation.pools[finding.pool].utilization
-        factors[finding.pool.split(AT)[0]] = TIGHTER / use if use else 0.0
+        if not is_dedicated(finding.pool):
+            use = evaluation.pools[finding.pool].utilization
+            name = deployment_name(finding.pool)
+            factors[name] = min(factors.get(name, 1.0), TIGHTER / use if use else 0.0)
     return factors
 
 
 def lowered(columns: Sequence[Column], factors: Mapping[str, float]) -> list[Column]:
-    """Return columns with the capacity of some deployments lowered, wherever they are placed."""
+    """Return columns with the capacity of some deployments for mixed requests lowered, wherever they are placed."""
     return [
-        replace(c, requests_per_s=tuple(x * factors.get(c.name.split(AT)[0], 1.0) for x in c.requests_per_s))
+        c
+        if is_dedicated(c.name)
+        else replace(c, requests_per_s=tuple(x * factors.get(deployment_name(c.name), 1.0) for x in c.requests_per_s))
         for c in columns
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from llmplan.advice import infeasible
 from llmplan.evaluation import Evaluation, evaluate_plan
 from llmplan.perf.replica import replica_cost, requests_of
-from llmplan.placing import cheapest_offers, columns_on, lowered, lowered_by, plan_of
+from llmplan.placing import cheapest_offers, columns_on, dedicated, lowered, lowered_by, plan_of
 from llmplan.plan.candidates import (
     Candidate,
     Evaluated,
@@ -24,7 +24,7 @@ from llmplan.plan.candidates import (
 )
 from llmplan.plan.columns import Column, Limits, Mix, NoMix
 from llmplan.plan.dominance import undominated
-from llmplan.plan.mix import cheapest_mix, only_types
+from llmplan.plan.mix import cheapest_mix
 from llmplan.plan.solver import Effort
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
@@ -107,6 +107,7 @@ class Found:
     search: Search
     defaults: tuple[str, ...]
     warnings: tuple[str, ...]
+    ground: Ground | None = None
     first_bound_usd_per_hour: float = 0.0
     """Bound of the first solve, before any capacity was lowered."""
 
@@ -166,7 +167,7 @@ def recommend_plan(
         pools=evaluation.pools,
         optimality=_optimality(found, found.mix, options),
         search=found.search,
-        alternatives=_alternatives(setting, found),
+        alternatives=_alternatives(found),
         excuses=found.excuses,
         findings=evaluation.findings,
         warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation)),
@@ -216,13 +217,16 @@ def search(setting: Setting) -> Found:
         defaults=(*defaults, *defaults_of(fleet)),
         warnings=tuple(warnings),
     )
-    by_name = {c.name: c for c in candidates}
+    ground = Ground(
+        setting=setting,
+        buckets=found.buckets,
+        offers=found.offers,
+        models={model.name: model},
+        candidates={c.name: c for c in candidates},
+    )
+    found = replace(found, ground=ground)
     sure = [c for c in columns if c.gpu not in unmeasured]
-    if sure:
-        settled = _settled(setting, found, sure, offers, {model.name: model}, by_name)
-        if settled.plan is not None or len(sure) == len(columns):
-            return settled
-    return _settled(setting, found, columns, offers, {model.name: model}, by_name) if columns else found
+    return _settled(found, ground, sure or columns) if columns else found
 
 
 def _unmeasured(setting: Setting, columns: Sequence[Column]) -> set[str]:
@@ -251,7 +255,8 @@ def _search_profile(setting: Setting) -> Found:
         defaults=("method: utilization 1, gap 0, no simulation (a measured table replaces the model)",),
         warnings=("the buckets of a measured table are cut by output length too, which no router can see",),
     )
-    return _settled(setting, found, columns, offers, {}, {})
+    ground = Ground(setting=setting, buckets=found.buckets, offers=found.offers, models={}, candidates={})
+    return _settled(replace(found, ground=ground), ground, columns)
 
 
 def _study(
@@ -269,35 +274,87 @@ def _of_wanted_size(candidates: list[Candidate], wanted: str | None) -> list[Can
     return [c for c in candidates if count is None or c.deployment.gpus == count]
 
 
-def _settled(
-    setting: Setting,
-    found: Found,
-    allowed: Sequence[Column],
-    offers: Sequence[Offer],
-    models: Mapping[str, Model],
-    candidates: Mapping[str, Candidate],
-) -> Found:
-    """Solve, evaluate the plan, and lower the capacity of pools that miss a bound until none does."""
-    load = [b.load for b in found.buckets]
-    columns = list(allowed)
-    for number in range(1, ROUNDS + 1):
-        mix = _solve(columns, load, setting)
-        found = replace(found, mix=mix, search=found.search.model_copy(update={"rounds": number}))
-        if isinstance(mix, NoMix):
-            return replace(found, plan=None, evaluation=None)
-        if number == 1:
-            found = replace(found, first_bound_usd_per_hour=mix.bound_usd_per_hour)
-        plan = plan_of(setting.fleet, columns, found.buckets, mix, offers, models, candidates)
-        evaluation = evaluate_plan(plan, setting.catalog)
-        said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
-        setting.progress("solve", said)
-        found = replace(found, plan=plan, evaluation=evaluation)
-        if not evaluation.findings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What turns columns into plans: the question with everything its plans name."""
+
+    setting: Setting
+    buckets: tuple[Bucket, ...]
+    offers: tuple[Offer, ...]
+    models: Mapping[str, Model]
+    candidates: Mapping[str, Candidate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A plan, its evaluation, how many solves it took, and the bound of the first."""
+
+    mix: Mix
+    plan: Plan
+    evaluation: Evaluation
+    rounds: int
+    bound_usd_per_hour: float
+
+    @property
+    def confirmed(self) -> bool:
+        """Every pool keeps its bounds at its own mix of requests."""
+        return not self.evaluation.findings
+
+
+def _settled(found: Found, ground: Ground, columns: Sequence[Column]) -> Found:
+    """Return what was found with the plan on some of its columns, or why there is none."""
+    answer = settle(ground, columns, ROUNDS)
+    if isinstance(answer, NoMix):
+        return replace(found, mix=answer)
+    return replace(
+        found,
+        mix=answer.mix,
+        plan=answer.plan,
+        evaluation=answer.evaluation,
+        search=found.search.model_copy(update={"rounds": answer.rounds}),
+        first_bound_usd_per_hour=answer.bound_usd_per_hour,
+    )
+
+
+def settle(ground: Ground, columns: Sequence[Column], rounds: int) -> Settled | NoMix:
+    """Return the cheapest plan found whose pools keep their bounds at their own mix of requests.
+
+    Each round solves and evaluates; a mixed pool that misses a bound has its capacity lowered. Beside the mixed
+    columns stand dedicated ones, whose capacity is exact; a plan of those alone is the last resort.
+    """
+    alone = dedicated(columns, ground.buckets) if ground.candidates else []
+    working = [*columns, *alone]
+    best: Settled | None = None
+    bound = 0.0
+    for number in range(1, rounds + 1):
+        answer = _round(ground, working, number, bound)
+        if isinstance(answer, NoMix):
+            return answer if best is None else best
+        bound = answer.bound_usd_per_hour
+        best = answer
+        if answer.confirmed:
             break
-        factors = lowered_by(evaluation)
-        columns = lowered(columns, factors)
-        found = replace(found, columns=tuple(lowered(found.columns, factors)))
-    return found
+        working = lowered(working, lowered_by(answer.evaluation))
+    if (best is not None and best.rounds > 1) or (best is not None and not best.confirmed):
+        apart = _round(ground, alone, best.rounds + 1, bound) if alone else None
+        if isinstance(apart, Settled) and apart.confirmed:
+            better = not best.confirmed or apart.mix.usd_per_hour < best.mix.usd_per_hour
+            best = apart if better else replace(best, rounds=apart.rounds)
+    return best or NoMix(reason="no solve was allowed", binding="rounds", served=0.0)
+
+
+def _round(ground: Ground, columns: Sequence[Column], number: int, bound: float) -> Settled | NoMix:
+    """Solve once and evaluate the plan."""
+    setting = ground.setting
+    mix = _solve(columns, [b.load for b in ground.buckets], setting)
+    if isinstance(mix, NoMix):
+        return mix
+    plan = plan_of(setting.fleet, columns, ground.buckets, mix, ground.offers, ground.models, ground.candidates)
+    evaluation = evaluate_plan(plan, setting.catalog)
+    said = f"{mix.usd_per_hour:.2f} USD/h, gap {100 * mix.gap:.1f} %, {len(evaluation.findings)} bounds missed"
+    setting.progress("solve", said)
+    first = mix.bound_usd_per_hour if number == 1 else bound
+    return Settled(mix=mix, plan=plan, evaluation=evaluation, rounds=number, bound_usd_per_hour=first)
 
 
 def _solve(columns: Sequence[Column], load: Sequence[float], setting: Setting) -> Mix | NoMix:
@@ -327,11 +384,9 @@ def _limits(fleet: Fleet) -> Limits:
 def _status(found: Found, mix: Mix, gap: float) -> Status:
     if found.evaluation is not None and found.evaluation.findings:
         return "slo_not_confirmed"
-    if found.search.rounds > 1:
-        return "feasible"
     if mix.status == "feasible" and mix.gap > gap + GAP_TOLERANCE:
         return "gap_not_reached"
-    return mix.status
+    return "feasible" if found.search.rounds > 1 else mix.status
 
 
 def _optimality(found: Found, mix: Mix, options: Options) -> Optimality:
@@ -356,26 +411,34 @@ def _optimality(found: Found, mix: Mix, options: Options) -> Optimality:
     )
 
 
-def _alternatives(setting: Setting, found: Found) -> tuple[Alternative, ...]:
+def _alternatives(found: Found) -> tuple[Alternative, ...]:
     """Return the cheapest plan on each GPU type and, of a plan over several providers, on each provider alone."""
-    mix = found.mix
-    if setting.options.slice_factor is not None or isinstance(mix, NoMix) or setting.options.top == 0:
+    mix, ground = found.mix, found.ground
+    if isinstance(mix, NoMix) or ground is None:
         return ()
-    load = [b.load for b in found.buckets]
-    limits, gap = _limits(setting.fleet), setting.options.gap
-    answers = dict(only_types(found.columns, load, limits, gap=gap))
-    used = {c.gpu for c in found.columns if c.name in mix.replicas}
-    if len(used) == 1:
-        answers[used.pop()] = mix
-    unmeasured = _unmeasured(setting, found.columns) if found.evaluated else set()
-    rows = [_alternative(gpu, answer, gpu in unmeasured) for gpu, answer in answers.items()]
-    # capacities that a round lowered stay lowered; those of deployments that were never in a plan are unchecked
+    options = ground.setting.options
+    if options.slice_factor is not None or options.top == 0:
+        return ()
+    quiet = replace(ground, setting=replace(ground.setting, progress=silent))
+    unmeasured = _unmeasured(ground.setting, found.columns) if found.evaluated else set()
+    used = {pool.gpu for pool in found.plan.pools} if found.plan else set()
+    rows = []
+    for gpu in sorted({c.gpu for c in found.columns}):
+        own = used == {gpu}
+        answer = mix if own else _on_less(quiet, [c for c in found.columns if c.gpu == gpu])
+        rows.append(_alternative(gpu, answer, gpu in unmeasured))
     for provider, columns in _by_provider(found, mix).items():
         sure = [c for c in columns if c.gpu not in unmeasured]
         if sure:
-            rows.append(_alternative(provider, cheapest_mix(sure, load, limits, gap=gap), False))
+            rows.append(_alternative(provider, _on_less(quiet, sure), False))
     rows.sort(key=lambda a: (a.usd_per_hour is None, a.usd_per_hour or 0.0, a.name))
-    return tuple(rows[: setting.options.top])
+    return tuple(rows[: options.top])
+
+
+def _on_less(ground: Ground, columns: Sequence[Column]) -> Mix | NoMix:
+    """Return the cheapest confirmed mix on some of the columns: mixed pools if they keep their bounds, or dedicated."""
+    answer = settle(ground, columns, 1)
+    return answer if isinstance(answer, NoMix) else answer.mix
 
 
 def _alternative(name: str, answer: Mix | NoMix, unmeasured: bool) -> Alternative:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from llmplan.errors import SolverError
 from llmplan.plan.columns import COST_TOLERANCE, Counts, Floats, Limits, Task, gpus_of, nodes_of
 from llmplan.plan.routing import ceiling, keeps, price, tidy
 from llmplan.plan.rows import build
@@ -17,6 +18,9 @@ Goal = Literal["usd_per_hour", "gpus"]
 
 FREEZE = 0.005
 """Part of the cost that may be spent on a later goal."""
+
+
+SECOND_SOLVER = "cbc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,26 @@ def relaxation(task: Task, goal: Goal = "usd_per_hour", prefer: str | None = Non
 
 
 def least(task: Task, gap: float, effort: Effort, goal: Goal = "usd_per_hour") -> Found:
-    """Return the counts that serve the load for the least `goal`.
+    """Return the counts that serve the load for the least `goal`, asking a second solver when the first is in doubt."""
+    found = _least(task, gap, effort, goal)
+    doubtful = bool(found.flag) or found.counts is None
+    if not doubtful or effort.prefer is not None:
+        return found
+    try:
+        again = _least(task, gap, replace(effort, prefer=SECOND_SOLVER), goal)
+    except SolverError:
+        return found
+    if again.counts is None:
+        return found
+    if again.value < found.value - COST_TOLERANCE or (not again.flag and again.value <= found.value + COST_TOLERANCE):
+        bound = min(max(found.bound, again.bound) if found.counts is not None else again.bound, again.value)
+        proven = again.value - bound <= gap * again.value + COST_TOLERANCE
+        return replace(again, bound=bound, status="optimal" if proven else again.status)
+    return found
+
+
+def _least(task: Task, gap: float, effort: Effort, goal: Goal) -> Found:
+    """Return what one solver and the witnesses say.
 
     Notes
     -----
