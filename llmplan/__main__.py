@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from llmplan.cli.app import main
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; an interrupt while it is still starting ends like any other."""
+    try:
+        from llmplan.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

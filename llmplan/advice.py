@@ -175,6 +175,11 @@ def _changes(fleet: Fleet, found: Found, binding: str) -> Iterator[tuple[str, Fl
         yield "deployment: search all layouts and formats", fleet.model_copy(update={"workloads": (free,)}), False
     if fleet.offers != OfferFilter():
         yield "offers: search the whole catalog on demand", fleet.model_copy(update={"offers": OfferFilter()}), False
+    unmeasured = sorted(e.candidate for e in found.excuses if e.reason == "evidence")
+    if unmeasured:
+        every = fleet.offers.model_copy(update={"gpus": tuple(sorted({c.gpu for c in found.columns}))})
+        said = f"offers.gpus: with {', '.join(unmeasured)}, whose kernels nobody measured"
+        yield said, fleet.model_copy(update={"offers": every}), False
     yield "--allow-lossy: quantized weights or KV", fleet, True
 
 

@@ -26,6 +26,7 @@ from llmplan.plan.candidates import (
     memory_message,
 )
 from llmplan.provenance import provenance_of
+from llmplan.remarks import plan_warnings
 from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
@@ -64,7 +65,7 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") ->
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*said, *_misses(evaluation)),
+        warnings=(*said, *_misses(evaluation), *plan_warnings(answer.plan, evaluation)),
         provenance=provenance,
     )
 
@@ -122,7 +123,7 @@ def estimate_workload(
         return Answer(
             kind="estimate",
             status="infeasible",
-            infeasible=_does_not_fit(fleet, model, engine, studied, catalog),
+            infeasible=_does_not_fit(fleet, model, engine, studied, buckets, catalog),
             warnings=tuple(warnings),
             provenance=provenance,
         )
@@ -140,7 +141,7 @@ def estimate_workload(
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*warnings, *_misses(evaluation)),
+        warnings=(*warnings, *_misses(evaluation), *plan_warnings(plan, evaluation)),
         provenance=provenance_of(catalog, plan.models, evaluation.basis, defaults, origins),
     )
 
@@ -240,11 +241,17 @@ def _plan(
     )
 
 
-def _does_not_fit(fleet: Fleet, model: Model, engine: Engine, studied: Evaluated, catalog: Catalog) -> Infeasible:
+def _does_not_fit(
+    fleet: Fleet,
+    model: Model,
+    engine: Engine,
+    studied: Evaluated,
+    buckets: Sequence[Bucket],
+    catalog: Catalog,
+) -> Infeasible:
     """Say what memory lacks, and the fewest GPUs that hold the model: of the same kind, else of others."""
     wanted = fleet.workloads[0].deployment.model_copy(update={"tp": None, "pp": None, "dp": None, "ep": None})
     question = Question(model=model, engine=engine, wanted=wanted)
-    buckets = fleet.workloads[0].buckets()
     nearest = _smallest(question, buckets, catalog.offers(offer_filter(fleet)), catalog)[:1]
     if not nearest:
         nearest = _smallest(question, buckets, catalog.offers(OfferFilter()), catalog)[:MOST_OTHERS]

@@ -18,7 +18,7 @@ from llmplan.perf.replica import (
     ReplicaCost,
     Requests,
     at_load,
-    bounds_of,
+    bounds_of_buckets,
     keeps,
     largest_load,
     mixed,
@@ -50,6 +50,9 @@ from llmplan.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 FRAGILE_SHARE = 0.1
 """A KV pool below this share of device memory is at the mercy of a gigabyte more or less."""
 NO_LATENCIES = "a measured table of throughput holds no latencies"
+OVERLOAD = 1e-3
+"""A replica that works off this share less than what arrives is overloaded; less is rounding."""
+ENDLESS = "more arrives than it can work off: the queue grows without end"
 SLACK = 1e-6
 """Relative miss of a bound that is rounding and no finding."""
 
@@ -164,7 +167,7 @@ def _studied(plan: Plan, catalog: Catalog) -> Study:
     kinds = requests_of(plan.buckets, cost.window_tokens, gap_cv, closed)
     served = rates(plan) / np.array([[pool.count] for pool in plan.pools])
     mix = mixed(kinds, served)
-    bounds = _masked(bounds_of([b.slo for b in plan.buckets]), served > 0)
+    bounds = _masked(bounds_of_buckets(plan.buckets), served > 0)
     most, possible = largest_load(cost, mix, keeps(bounds, kinds))
     most = replace(most, requests_per_s=np.where(possible, most.requests_per_s, 0.0))
     return Study(
@@ -208,8 +211,15 @@ def _throughput(study: Study) -> Floats:
     """Return the requests/s of each bucket over all pools, (B,)."""
     counts = np.array([[pool.count] for pool in study.plan.pools])
     share = study.served / study.served.sum(axis=1, keepdims=True)
-    rate = study.state.requests_per_s if study.closed else study.served.sum(axis=1, keepdims=True)
-    return np.asarray((share * rate * counts).sum(axis=0))
+    offered = study.served.sum(axis=1, keepdims=True)
+    rate = study.state.requests_per_s if study.closed else np.minimum(offered, study.state.requests_per_s)
+    return np.asarray((share * np.where(_overloaded(study) | study.closed, rate, offered) * counts).sum(axis=0))
+
+
+def _overloaded(study: Study) -> Booleans:
+    """Return the pools whose queue grows without end: more arrives than their largest batch works off, (C, 1)."""
+    offered = study.served.sum(axis=1, keepdims=True)
+    return np.asarray((study.state.requests_per_s < offered * (1 - OVERLOAD)) & (not study.closed))
 
 
 def _admission_s(study: Study) -> Floats:
@@ -232,9 +242,12 @@ def _percentiles(study: Study, metric: str) -> Floats:
 def _metric(study: Study, metric: str) -> Floats:
     """Return a metric's percentile of each bucket at each pool, (C, B)."""
     values = getattr(study.state, f"{metric}_s")(study.kinds, _percentiles(study, metric))
-    if metric != "tpot":
+    told = study.served > 0
+    if metric == "tpot":
+        told &= np.array([[b.output_tokens_max > 1 for b in study.plan.buckets]])
+    else:
         values = values + _admission_s(study)
-    return np.where(study.served > 0, values, np.nan)
+    return np.where(told, values, np.nan)
 
 
 def _pool_prediction(study: Study, i: int) -> PoolPrediction:
@@ -291,7 +304,9 @@ def _by_percentile(study: Study, metric: str, values: Floats) -> dict[str, float
 
 
 def _banded(study: Study, value: float, metric: str, pools: Sequence[int], method: Method) -> Predicted:
-    """Return a value with the widest band, and the least sure basis, of the pools it is of."""
+    """Return a value with the widest band and the least sure basis of its pools; none for an endless queue."""
+    if metric == "ttft_s" and np.any(_overloaded(study)[list(pools)]):
+        return Predicted(value=None, reason=ENDLESS)
     bands = study.catalog.bands
     rows = [bands.row(study.basis[i], study.catalog.gpu(study.plan.pools[i].gpu).architecture, metric) for i in pools]
     basis = max((study.basis[i] for i in pools), key=BASES.index)

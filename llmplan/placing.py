@@ -53,13 +53,13 @@ def dedicated(columns: Sequence[Column], buckets: Sequence[Bucket]) -> list[Colu
 
 def cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
     """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones."""
-    kept: dict[tuple[str, int, str, float], Offer] = {}
+    kept: dict[tuple[str, int, str, int | None, float], Offer] = {}
     dearer: dict[tuple[str, int, str], int] = {}
     for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
-        kind = (offer.node.gpu, offer.node.gpus, offer.market)
-        rivals = [o for key, o in kept.items() if key[:3] == kind]
+        kind = (offer.node.gpu, offer.node.gpus, offer.market, offer.node.link_domain)
+        rivals = [o for key, o in kept.items() if key[:4] == kind]
         if rivals and max(network_of(o) for o in rivals) >= network_of(offer):
-            dearer[kind] = dearer.get(kind, 0) + 1
+            dearer[kind[:3]] = dearer.get(kind[:3], 0) + 1
         else:
             kept[*kind, network_of(offer)] = offer
     excuses = []

@@ -362,15 +362,19 @@ def _solve(columns: Sequence[Column], load: Sequence[float], setting: Setting) -
     if options.slice_factor is not None:
         from llmplan.plan.slices import cheapest_slices
 
-        return cheapest_slices(columns, load, options.slice_factor)
+        return cheapest_slices(columns, load, options.slice_factor, _effort(options))
     return cheapest_mix(
         columns,
         load,
         limits=_limits(setting.fleet),
         gap=0.0 if options.profile else options.gap,
         goals=("cost",) if options.profile or options.gap == 0 else setting.fleet.goals,
-        effort=Effort(node_limit=options.node_limit, time_limit_s=options.time_limit_s),
+        effort=_effort(options),
     )
+
+
+def _effort(options: Options) -> Effort:
+    return Effort(node_limit=options.node_limit, time_limit_s=options.time_limit_s)
 
 
 def _limits(fleet: Fleet) -> Limits:

@@ -24,7 +24,7 @@ def defaults_of(fleet: Fleet) -> list[str]:
         said.append("kv_dtype: bf16")
     if workload.deployment.weight_dtype is None:
         said.append("weight_dtype: as published")
-    if not workload.slo.bounds():
+    if not any(bucket.slo.bounds() for bucket in workload.buckets()):
         said.append("slo: none; cost alone decides")
     return said
 
@@ -49,8 +49,6 @@ def _idle_gpus(plan: Plan) -> list[str]:
 def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     """Return what a reader of the plan has to know before trusting it."""
     said = []
-    if any(pool.deployment for pool in plan.pools):
-        said.append("percentiles are a queueing approximation, not simulated; bands cover the model's error only")
     risky = within_band(plan, evaluation)
     if risky:
         said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")

@@ -27,7 +27,7 @@ Place = Callable[[Steps], str]
 MARKETS: tuple[Market, ...] = get_args(Market)
 SHARE_TOLERANCE = 1e-3
 MOST_TOKENS = 10**9
-MOST_LOAD = 1e9
+MOST_LOAD = 1e6
 MOST_CV = 100.0
 """Beyond these, floating-point arithmetic and the solver's tolerances give no answer that is worth printing."""
 

@@ -12,14 +12,8 @@ from llmplan.spec.catalog import Catalog
 from llmplan.spec.readers import ProfileRow
 from llmplan.spec.workload import WorkloadFile
 
-ROWS = [
-    row
-    for row in csv.DictReader(
-        line
-        for line in (Path(__file__).parent / "plan" / "data" / "melange_toy.csv").read_text("utf-8").splitlines()
-        if not line.startswith("#")
-    )
-]
+TABLE = (Path(__file__).parent / "plan" / "data" / "melange_toy.csv").read_text("utf-8")
+ROWS = list(csv.DictReader(line for line in TABLE.splitlines() if not line.startswith("#")))
 CELLS = ((1, 1), (1, 2), (2, 1), (2, 2))
 TOY = {
     "head": ((2, 1, 5, 2), (20, 20, 40, 20), (0.2, 0.1, 0.5, 0.2)),

@@ -244,3 +244,35 @@ def test_more_in_flight_than_the_batch_holds_wait_for_a_place(catalog: Catalog) 
     assert tpot is not None
     assert rate is not None
     assert rate * (ttft + 49 * tpot) == pytest.approx(100, rel=0.02)  # Little's law
+
+
+def test_an_overloaded_replica_serves_what_it_can_and_queues_without_end(catalog: Catalog) -> None:
+    traffic = {"input_tokens": 2000, "output_tokens": 400, "rate": "1000 requests/s"}
+    fixed = {"gpu": "1xh100-sxm", "replicas": 1}
+    found = estimate_workload(asked(workload=traffic, deployment=fixed).fleet(), catalog)
+    assert (found.predicted["requests_per_s"].value or 1000) < 100
+    assert found.predicted["ttft_p95_s"].value is None
+    assert "queue" in (found.predicted["ttft_p95_s"].reason or "")
+    assert found.findings
+
+
+def test_without_measured_kernels_a_gpu_wins_only_when_it_is_named(catalog: Catalog) -> None:
+    free = answer(catalog, Options(gap=0.0), model="llama-3.1-70b", workload=load(24))
+    cheaper = [a for a in free.alternatives if a.reason and a.usd_per_hour is not None]
+    assert all(told.capacity_requests_per_s.basis != "datasheet" for told in free.pools.values())
+    capped = answer(catalog, model="llama-3.1-70b", workload=load(24), limits={"usd_per_hour": "150 USD/h"})
+    if usd(free) > 150:
+        assert capped.status == "infeasible"
+        assert capped.infeasible is not None
+        assert any("nobody measured" in n.change for n in capped.infeasible.nearest) == (
+            min(a.usd_per_hour for a in cheaper) <= 150
+        )
+
+
+def test_a_band_is_never_narrower_where_less_is_known(catalog: Catalog) -> None:
+    for metric in ("ttft_s", "tpot_s", "throughput"):
+        sure = catalog.bands.row("calibrated", "hopper", metric)
+        for basis in ("transferred", "datasheet"):
+            less = catalog.bands.row(basis, "ampere", metric)
+            assert less.low <= sure.low
+            assert less.high >= sure.high

@@ -65,11 +65,23 @@ def main() -> None:
         typer.secho(f"llmplan: {one_line(about + (error.strerror or str(error)))}", fg=_red(), err=True)
         sys.exit(LlmplanError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: our bug, said in one line
+        if _interrupted(error):
+            sys.exit(INTERRUPTED)
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
         said = one_line(f"{type(error).__name__}: {error}")
         typer.secho(f"llmplan: internal error: {said}; {REPORT_AT}", fg=_red(), err=True)
         sys.exit(1)
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Return whether an interrupt was wrapped into another error, as libraries do while they are imported."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt) or "KeyboardInterrupt" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def one_line(text: str) -> str:

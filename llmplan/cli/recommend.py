@@ -37,7 +37,9 @@ def recommend(
     slice_factor: Annotated[int | None, typer.Option("--slice-factor", help="Slices a bucket (melange; 8).")] = None,
     allow_lossy: Annotated[bool, typer.Option("--allow-lossy", help="Also try fp8 and int4 weights, fp8 KV.")] = False,
     gap: Annotated[str, typer.Option("--gap", help="Distance to the bound at which to stop.")] = "0.5%",
-    time_limit: Annotated[str | None, typer.Option("--time-limit", help="Solver limit (30 s); not repeatable.")] = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Stop each solve after so long (30 s); plans then vary.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", help="Single-GPU-type plans to show.")] = 12,
     fmt: o.FormatOption = o.OutputFormat.table,
     as_json: o.JsonOption = False,
@@ -161,12 +163,14 @@ def _share(text: str) -> float:
 
 
 def _closing(answer: Answer, seconds: float, quiet: bool) -> None:
+    from llmplan.report.sections import gap_percent
+
     search, proof = answer.search, answer.optimality
     if search is None:
         return
     for default in answer.provenance.defaults:
         o.told(quiet, f"default    {default}")
-    how = f"{proof.status} (gap {100 * proof.gap:.2g} %)" if proof else answer.status
+    how = f"{proof.status} (gap {gap_percent(proof.gap)})" if proof else answer.status
     o.told(
         quiet,
         f"evaluated {search.operating_points:,} operating points of {search.candidates:,} candidates "

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -238,7 +238,7 @@ class Operating:
     def wait_s(self, quantile: Floats | None) -> Floats:
         """Return the wait for the prefill lane: its mean, or a quantile of it."""
         spread = self.requests.prompt_square / self.requests.prompt**2 - 1
-        load = np.minimum(self.lane_load, 1 - 1e-9)
+        load = np.minimum(self.lane_load, LOAD_CEILING if self.requests.closed else 1 - 1e-9)
         mean = load * self.lane_service_s * (self.requests.gap_cv**2 + spread) / (2 * (1 - load))
         if not self.requests.closed:
             mean = np.where(self.lane_load < 1, mean, np.inf)
@@ -439,6 +439,13 @@ def bounds_of(slos: Sequence[Slo]) -> Bounds:
         rows[f"{metric}_s"] = np.array([[b.bound_s if b else np.inf for b in found]])
         rows[f"{metric}_quantile"] = np.array([[b.percentile / 100 if b else MEDIAN for b in found]])
     return Bounds(**rows)
+
+
+def bounds_of_buckets(buckets: Sequence[Bucket]) -> Bounds:
+    """Return the bounds of buckets; answers of one token have no TPOT, so no bound on it."""
+    bounds = bounds_of([b.slo for b in buckets])
+    several = np.array([[b.output_tokens_max > 1 for b in buckets]])
+    return replace(bounds, tpot_s=np.where(several, bounds.tpot_s, np.inf))
 
 
 def keeps(bounds: Bounds, requests: Requests | None = None) -> Feasible:

@@ -19,7 +19,7 @@ from llmplan.perf.replica import (
     Operating,
     ReplicaCost,
     Requests,
-    bounds_of,
+    bounds_of_buckets,
     keeps,
     largest_load,
     most_decodes,
@@ -250,7 +250,7 @@ def evaluate(
         Capacity counts requests in flight instead of arrivals.
     """
     counted = 0
-    bounds = bounds_of([b.slo for b in buckets])
+    bounds = bounds_of_buckets(buckets)
     test = keeps(bounds)
 
     def counting(state: Operating) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from llmplan.report.sections import Section
 from llmplan.spec.plan import Answer
 
+NARROWEST = 78
+"""Columns below which a table would lose figures: a narrower terminal wraps the lines itself."""
 Format = Literal["table", "json", "yaml", "markdown", "csv"]
 
 
@@ -19,7 +21,14 @@ def as_table(sections: Sequence[Section], width: int, color: bool) -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=color, no_color=not color, highlight=False, soft_wrap=False)
+    console = Console(
+        file=out,
+        width=max(width, NARROWEST),
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        soft_wrap=False,
+    )
     first = True
     for section in sections:
         if not (section.title or section.lines or section.rows):
@@ -53,6 +62,8 @@ def _print_section(console: Any, section: Section) -> None:
         for row in section.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print(Padding(table, (0, 0, 0, 2)))
+    for line in section.after:
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 def as_markdown(sections: Sequence[Section]) -> str:
@@ -65,6 +76,8 @@ def as_markdown(sections: Sequence[Section]) -> str:
             parts.append("\n".join(f"- {line}" for line in section.lines))
         if section.rows:
             parts.append(markdown_table(section.header, section.rows, section.right))
+        if section.after:
+            parts.append("\n".join(section.after).replace("*", "\\*"))
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,6 +14,7 @@ from llmplan.spec.workload import Bucket
 from llmplan.units import brief, significant
 
 MOST_EXCUSES = 12
+SMALLEST_GAP = 1e-6
 MUCH_DEARER = 3.0
 """From so many times the cost on, an alternative is compared by that factor."""
 
@@ -30,6 +31,8 @@ class Section:
     """Columns of numbers."""
     wrap: frozenset[int] = frozenset()
     """Columns that may be folded when the terminal is narrow."""
+    after: tuple[str, ...] = ()
+    """Lines below the table."""
 
 
 def sections_of(answer: Answer, explain: bool = False, wide: bool = False) -> list[Section]:
@@ -46,6 +49,11 @@ def money(usd: float) -> str:
     return f"${usd:,.2f}" if abs(usd) < 1000 else f"${usd:,.0f}"
 
 
+def gap_percent(gap: float) -> str:
+    """Return a gap in percent; rounding errors are 0."""
+    return f"{100 * gap:.2g} %" if gap > SMALLEST_GAP else "0 %"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1f} %"
 
@@ -58,7 +66,11 @@ def asked_for(plan: Plan) -> str:
     load = sum(b.load for b in buckets)
     unit = "requests/s" if buckets[0].requests_per_s is not None else "in flight"
     lengths = f"{_mean(buckets, 'input_tokens')} in / {_mean(buckets, 'output_tokens')} out"
-    return f"{model} ({load:,.4g} {unit}, {lengths})"
+    return f"{model} ({_round(load)} {unit}, {lengths})"
+
+
+def _round(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _mean(buckets: Sequence[Bucket], field: str) -> str:
@@ -103,7 +115,7 @@ def _proof(answer: Answer) -> str:
     if proof is None:
         return "steady state of a fixed deployment"
     how = "each bucket priced alone" if answer.search and answer.search.rounds > 1 else "plan re-checked"
-    said = f"{proof.status}, gap {100 * proof.gap:.2g} % ({proof.solver}, {how})"
+    said = f"{proof.status}, gap {gap_percent(proof.gap)} ({proof.solver}, {how})"
     return said if answer.status != "slo_not_confirmed" else f"{said}; bounds NOT kept"
 
 
@@ -164,7 +176,7 @@ def _shares(plan: Plan) -> Section:
     }
     rows = []
     for bucket in plan.buckets:
-        parts = [f"{_percent(s.share)} {short[s.pool]}" for s in plan.shares if s.bucket == bucket.name]
+        parts = [f"{100 * s.share:.3g} % {short[s.pool]}" for s in plan.shares if s.bucket == bucket.name]
         rate = f"{significant(bucket.load)}/s" if bucket.requests_per_s is not None else significant(bucket.load)
         rows.append((bucket.name, rate, ", ".join(parts)))
     return Section(header=("bucket", "load", "routing"), rows=tuple(rows), right=frozenset({1}), wrap=frozenset({0, 2}))
@@ -188,7 +200,9 @@ def _predictions(answer: Answer) -> Iterator[Section]:
         rows.append(("output tokens/s", significant(rate.value), "", "", rate.basis or "", _method(rate)))
     header = ("predicted", "value", "bound", "band", "basis", "method")
     right = frozenset({1, 2, 3})
-    yield Section(lines=tuple(lines), header=header, rows=tuple(rows), right=right, wrap=frozenset({0, 5}))
+    starred = any(p.method == "approximation" for p in answer.predicted.values())
+    note = ("* a queueing approximation, not simulated; bands cover the model's error only",) if starred else ()
+    yield Section(lines=tuple(lines), header=header, rows=tuple(rows), right=right, wrap=frozenset({0}), after=note)
 
 
 def _metric_label(name: str) -> str:
@@ -209,7 +223,7 @@ def _prediction(predicted: Predicted, bound_s: float | None) -> tuple[str, ...]:
 
 
 def _method(predicted: Predicted) -> str:
-    words = {"approximation": "approximation, not simulated", "steady_state": "steady state"}
+    words = {"approximation": "approximation*", "steady_state": "steady state"}
     return words.get(predicted.method or "", predicted.method or "")
 
 

@@ -249,4 +249,10 @@ def _read(path: Traversable, where: str) -> YamlText:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read ({error})") from None
-    return read_yaml(text, where, trusted=str(path).startswith(str(root())))
+    return read_yaml(text, where, trusted=_is_shipped(path))
+
+
+def _is_shipped(path: Traversable) -> bool:
+    """Return whether a file lies in one of the project's own data folders."""
+    own = [f"{root() / name}/" for name in ("hardware", "models", "engines", "techniques")]
+    return any(str(path).startswith(folder) for folder in own)

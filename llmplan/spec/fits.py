@@ -93,6 +93,9 @@ class Bands(Spec):
     """Bands of architectures whose measured devices are far from those of their basis."""
 
     def row(self, basis: Basis, architecture: str, metric: str) -> BandRow:
-        """Return the band of a metric on a device."""
-        own = self.architectures.get(architecture, {})
-        return own.get(metric) or self.bands[basis][metric]
+        """Return the band of a metric on a device: never narrower than that of measured devices."""
+        if basis in ("calibrated", "profile"):
+            return self.bands[basis][metric]
+        own = self.architectures.get(architecture, {}).get(metric) or self.bands[basis][metric]
+        sure = self.bands["calibrated"][metric]
+        return own.model_copy(update={"low": min(own.low, sure.low), "high": max(own.high, sure.high)})
