@@ -18,9 +18,9 @@ Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 
 SEED = 1
 TOLERANCE = 1e-9
+"""Largest violation of a row inside HiGHS, well below what `verify` allows."""
 MIP_TOLERANCE = 1e-7
-"""Looser than `TOLERANCE`: at 1e-9 HiGHS called optimal what was not, on 1 in 100 random questions."""
-"""Largest violation of a row or of integrality inside HiGHS, well below what `verify` allows."""
+"""Largest distance from a whole number: at 1e-9 HiGHS called optimal what was not, in 1 of 100 random questions."""
 
 _BY_SOL_STATUS: dict[int, Status] = {1: "optimal", 2: "feasible", -1: "infeasible"}
 _FEASIBLE_POINT = 2  # HiGHS: kSolutionStatusFeasible

@@ -187,7 +187,7 @@ class TestNo:
 class TestLaws:
     def instances(self, number=12, offers=4, buckets=3):
         for seed in range(number):
-            draw = random.Random(seed)  # noqa: S311
+            draw = random.Random(seed)
             columns = [
                 gpu(
                     f"g{i}",

@@ -18,7 +18,7 @@ SIZES = [(1, 1), (1, 8), (2, 8), (4, 8), (8, 8), (16, 8), (3, 8)]
 
 
 def question(seed):
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     buckets, width = draw.randint(1, 3), draw.randint(1, 3)
     offers = {node: (node, draw.randint(1, 4) * node, draw.choice([None, None, 1, 2])) for node in (1, 8)}
     columns = []

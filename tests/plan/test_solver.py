@@ -14,7 +14,7 @@ BOTH = pytest.mark.parametrize("solver", ["highs", "cbc"])
 
 def knapsack(seed=0, items=12):
     """Most value in a sack of half the weight."""
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     problem = pulp.LpProblem("sack", pulp.LpMaximize)
     take = [problem.add_variable(f"take_{i}", 0, 1, cat="Integer") for i in range(items)]
     value, weight = ([draw.randint(5, 30) for _ in take] for _ in range(2))
@@ -25,7 +25,7 @@ def knapsack(seed=0, items=12):
 
 def market_split(exact, rows=5, items=40):
     """Split every row in equal halves: exactly, or with the least slack. Neither is found by any solver in a second."""
-    draw = random.Random(1)  # noqa: S311
+    draw = random.Random(1)
     problem = pulp.LpProblem("split", pulp.LpMinimize)
     side = [problem.add_variable(f"side_{i}", 0, 1, cat="Integer") for i in range(items)]
     slacks = []
