@@ -423,7 +423,8 @@ def _alternatives(found: Found) -> tuple[Alternative, ...]:
     options = ground.setting.options
     if options.slice_factor is not None or options.top == 0:
         return ()
-    quiet = replace(ground, setting=replace(ground.setting, progress=silent))
+    cheapest = ground.setting.fleet.model_copy(update={"goals": ("cost",)})
+    quiet = replace(ground, setting=replace(ground.setting, fleet=cheapest, progress=silent))
     unmeasured = _unmeasured(ground.setting, found.columns) if found.evaluated else set()
     used = {pool.gpu for pool in found.plan.pools} if found.plan else set()
     rows = []
@@ -441,6 +442,8 @@ def _alternatives(found: Found) -> tuple[Alternative, ...]:
 
 def _on_less(ground: Ground, columns: Sequence[Column]) -> Mix | NoMix:
     """Return the cheapest confirmed mix on some of the columns: mixed pools if they keep their bounds, or dedicated."""
+    if len(ground.buckets) == 1:  # capacities are exact, there is nothing to confirm
+        return _solve(columns, [b.load for b in ground.buckets], ground.setting)
     answer = settle(ground, columns, 1)
     return answer if isinstance(answer, NoMix) else answer.mix
 
