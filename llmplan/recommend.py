@@ -225,17 +225,18 @@ def search(setting: Setting) -> Found:
         candidates={c.name: c for c in candidates},
     )
     found = replace(found, ground=ground)
-    sure = [c for c in columns if c.gpu not in unmeasured]
-    return _settled(found, ground, sure or columns) if columns else found
+    return _settled(found, ground, [c for c in columns if c.gpu not in unmeasured]) if columns else found
 
 
 def _unmeasured(setting: Setting, columns: Sequence[Column]) -> set[str]:
-    """Return the GPUs that may not win: no kernel of theirs or their family was measured, and nobody named them."""
+    """Return the GPUs that may not win: never measured, nor their family, not named, and measured ones are at hand."""
     named = setting.fleet.offers.gpus or setting.fleet.offers.nodes or setting.fleet.workloads[0].deployment.gpu
     if named or setting.fleet.workloads[0].deployment.offer:
         return set()
     catalog = setting.catalog
-    return {gpu for gpu in {c.gpu for c in columns} if fits_for(catalog.gpu(gpu), catalog)[1] == "datasheet"}
+    gpus = {c.gpu for c in columns}
+    unmeasured = {gpu for gpu in gpus if fits_for(catalog.gpu(gpu), catalog)[1] == "datasheet"}
+    return unmeasured if unmeasured < gpus else set()
 
 
 def _search_profile(setting: Setting) -> Found:

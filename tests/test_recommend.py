@@ -269,6 +269,14 @@ def test_without_measured_kernels_a_gpu_wins_only_when_it_is_named(catalog: Cata
         )
 
 
+def test_without_measured_kernels_a_gpu_wins_where_no_other_is_on_offer(catalog: Catalog) -> None:
+    found = answer(catalog, Options(gap=0.0), offers={"regions": ["us-south1"]})
+    assert found.plan is not None
+    assert {pool.gpu for pool in found.plan.pools} == {"rtx-pro-6000-server"}
+    assert not [e for e in found.excuses if e.reason == "evidence"]
+    assert not any(alternative.reason for alternative in found.alternatives)
+
+
 def test_a_band_is_never_narrower_where_less_is_known(catalog: Catalog) -> None:
     for metric in ("ttft_s", "tpot_s", "throughput"):
         sure = catalog.bands.row("calibrated", "hopper", metric)
