@@ -33,8 +33,9 @@ from llmplan.plan.candidates import Candidate, Question, enumerate_candidates, k
 from llmplan.plan.columns import Column, Limits, task
 from llmplan.plan.mix import cheapest_mix
 from llmplan.plan.rows import build
-from llmplan.recommend import Options, recommend_plan
+from llmplan.recommend import recommend_plan
 from llmplan.resolve import as_replicas
+from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.readers import read_question
 from llmplan.spec.workload import OfferFilter, WorkloadFile

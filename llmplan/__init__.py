@@ -15,7 +15,7 @@ _PUBLIC = {
     "Catalog": "llmplan.spec.catalog",
     "Fleet": "llmplan.spec.workload",
     "LlmplanError": "llmplan.errors",
-    "Options": "llmplan.recommend",
+    "Options": "llmplan.settle",
     "estimate_plan": "llmplan.estimate",
     "estimate_workload": "llmplan.estimate",
     "read_question": "llmplan.spec.readers",

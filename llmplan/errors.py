@@ -4,7 +4,7 @@
 
     LlmplanError              the user can mend it: one line, exit code 2
     ├── InputError            a file or an option says something that cannot be used
-    ├── UnknownNameError           a name that the catalog does not hold; near names are offered
+    ├── UnknownNameError      a name that the catalog does not hold; near names are offered
     └── SolverError           no solver answered; the plan could not be made
 
 "No" is not an error: a question without a feasible answer returns `Infeasible` (spec/plan.py).
@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 
 class LlmplanError(Exception):

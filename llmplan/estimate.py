@@ -15,19 +15,19 @@ from llmplan.errors import InputError, UnknownNameError
 from llmplan.evaluation import Evaluation, evaluate_plan
 from llmplan.perf.formats import computes
 from llmplan.perf.replica import most_decodes, replica_cost, requests_of
+from llmplan.placing import AT
 from llmplan.plan.candidates import (
     Candidate,
     Evaluated,
     Kind,
     Question,
     enumerate_candidates,
-    evaluate,
     kinds_of,
     memory_message,
 )
 from llmplan.provenance import provenance_of
 from llmplan.remarks import plan_warnings
-from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model
+from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.engine import Engine
@@ -201,15 +201,13 @@ def _nodes(candidate: Candidate, offer: Offer, count: int) -> int:
 def _studied(
     candidate: Candidate, model: Model, engine: Engine, buckets: Sequence[Bucket], fleet: Fleet, catalog: Catalog
 ) -> Evaluated:
+    """Return the candidate within its bounds, or without any when it misses one."""
     traffic = fleet.workloads[0].traffic
-    closed = traffic.concurrency is not None
-    cost = replica_cost(as_replicas([candidate], model, engine, catalog))
-    requests = requests_of(buckets, cost.window_tokens, 0.0 if closed else traffic.arrivals.gap_cv, closed)
-    within = evaluate([candidate], cost, requests, buckets, closed)
+    within = study([candidate], model, engine, buckets, traffic, catalog)
     if np.all(within.capacity > 0):
         return within
     free = [b.model_copy(update={"slo": Slo()}) for b in buckets]
-    return evaluate([candidate], cost, requests, free, closed)
+    return study([candidate], model, engine, free, traffic, catalog)
 
 
 def _enough(studied: Evaluated, buckets: Sequence[Bucket]) -> int:
@@ -221,7 +219,7 @@ def _enough(studied: Evaluated, buckets: Sequence[Bucket]) -> int:
 def _plan(
     fleet: Fleet, model: Model, candidate: Candidate, offer: Offer, buckets: Sequence[Bucket], count: int
 ) -> Plan:
-    name = f"{candidate.name} @ {offer.name}"
+    name = f"{candidate.name}{AT}{offer.name}"
     pool = Pool(
         name=name,
         deployment=candidate.deployment,

@@ -80,13 +80,15 @@ def evaluate_plan(plan: Plan, catalog: Catalog) -> Evaluation:
     if all(pool.profile is not None for pool in plan.pools):
         return _evaluate_profile(plan)
     study = _studied(plan, catalog)
-    pools = {pool.name: _pool_prediction(study, i) for i, pool in enumerate(plan.pools)}
+    values = {metric: _metric(study, metric) for metric in METRICS}
+    seconds = _operator_seconds(study)
+    pools = {pool.name: _pool_prediction(study, values, seconds, i) for i, pool in enumerate(plan.pools)}
     throughput = _throughput(study)
     return Evaluation(
-        predicted=_whole(study, pools, throughput),
+        predicted=_whole(study, values, pools, throughput),
         pools=pools,
         cost=plan_cost(plan, throughput),
-        findings=tuple(_findings(study)),
+        findings=tuple(_findings(study, values)),
         basis={pool.gpu: study.basis[i] for i, pool in enumerate(plan.pools)},
     )
 
@@ -158,13 +160,11 @@ class Study:
 
 
 def _studied(plan: Plan, catalog: Catalog) -> Study:
-    workload = plan.fleet.workloads[0]
-    closed = workload.traffic.concurrency is not None
+    traffic = plan.fleet.workloads[0].traffic
     engine, model = _engine_and_model(plan, catalog)
     replicas = as_replicas([_candidate(plan, pool, catalog) for pool in plan.pools], model, engine, catalog)
     cost = replica_cost(replicas)
-    gap_cv = 0.0 if closed else workload.traffic.arrivals.gap_cv
-    kinds = requests_of(plan.buckets, cost.window_tokens, gap_cv, closed)
+    kinds = requests_of(plan.buckets, cost.window_tokens, traffic.gap_cv, traffic.closed)
     served = rates(plan) / np.array([[pool.count] for pool in plan.pools])
     mix = mixed(kinds, served)
     bounds = _masked(bounds_of_buckets(plan.buckets), served > 0)
@@ -177,9 +177,9 @@ def _studied(plan: Plan, catalog: Catalog) -> Study:
         bounds=bounds,
         served=served,
         mix=mix,
-        state=at_load(cost, mix, served.sum(axis=1, keepdims=True), closed),
+        state=at_load(cost, mix, served.sum(axis=1, keepdims=True), traffic.closed),
         most=most,
-        closed=closed,
+        closed=traffic.closed,
         basis=replicas.basis,
         catalog=catalog,
     )
@@ -250,7 +250,9 @@ def _metric(study: Study, metric: str) -> Floats:
     return np.where(told, values, np.nan)
 
 
-def _pool_prediction(study: Study, i: int) -> PoolPrediction:
+def _pool_prediction(
+    study: Study, values: Mapping[str, Floats], seconds: Mapping[str, Floats], i: int
+) -> PoolPrediction:
     state = study.state
     load, capacity = float(study.served[i].sum()), float(_capacity(study)[i, 0])
     most = float(study.most.requests_per_s[i, 0])
@@ -264,9 +266,9 @@ def _pool_prediction(study: Study, i: int) -> PoolPrediction:
         load_requests_per_s=load if not study.closed else float(state.requests_per_s[i, 0]),
         utilization=load / capacity if capacity > 0 else None,
         concurrency=load if study.closed else float(state.concurrency[i, 0]),
-        metrics=_pool_metrics(study, i),
+        metrics=_pool_metrics(study, values, i),
         kv_use=float((state.in_decode * per_sequence / pool_bytes)[i, 0]),
-        operators=_operator_shares(study, i),
+        operators=_operator_shares(seconds, i),
         step_mean_s=float(state.step_s[i, 0]),
         fragile=memory.kv_pool_bytes < FRAGILE_SHARE * memory.device_bytes,
     )
@@ -278,7 +280,7 @@ def _capacity(study: Study) -> Floats:
     return np.where(most.requests_per_s > 0, most.concurrency, 0.0) if study.closed else most.requests_per_s
 
 
-def _pool_metrics(study: Study, i: int) -> dict[str, Predicted]:
+def _pool_metrics(study: Study, values: Mapping[str, Floats], i: int) -> dict[str, Predicted]:
     weight = study.served[i] / study.served[i].sum()
     ttft = float(np.sum((study.state.ttft_mean_s(study.kinds) + _admission_s(study))[i] * weight))
     found = {
@@ -286,7 +288,7 @@ def _pool_metrics(study: Study, i: int) -> dict[str, Predicted]:
         "tpot_mean_s": _banded(study, float(study.state.step_s[i, 0]), "tpot_s", [i], "steady_state"),
     }
     for metric in METRICS:
-        for label, value in _by_percentile(study, metric, _metric(study, metric)[i : i + 1]).items():
+        for label, value in _by_percentile(study, metric, values[metric][i : i + 1]).items():
             band = "tpot_s" if metric == "tpot" else "ttft_s"
             found[f"{metric}_{label}_s"] = _banded(study, value, band, [i], "approximation")
     return found
@@ -330,8 +332,8 @@ def _memory(study: Study, i: int) -> Memory:
     )
 
 
-def _operator_shares(study: Study, i: int) -> dict[str, float]:
-    """Return the share of each operator in the mean step of one pool, largest first."""
+def _operator_seconds(study: Study) -> dict[str, Floats]:
+    """Return the time of each operator in the mean step, (C, 1). [s]"""
     state, mix = study.state, study.mix
     n = np.maximum(state.decodes_in_step, 1.0)
     none = np.zeros_like(n)
@@ -339,12 +341,19 @@ def _operator_shares(study: Study, i: int) -> dict[str, float]:
     decode = study.cost.step.shares(step_features(mix, n, none, none))
     chunked = study.cost.step.shares(step_features(mix, n, in_chunk, none))
     f = state.chunk_share
-    seconds = {name: float(((1 - f) * decode[name] + f * chunked[name])[i, 0]) for name in chunked}
-    total = sum(seconds.values())
-    return {name: s / total for name, s in sorted(seconds.items(), key=lambda item: -item[1])}
+    return {name: (1 - f) * decode[name] + f * chunked[name] for name in chunked}
 
 
-def _whole(study: Study, pools: Mapping[str, PoolPrediction], throughput: Floats) -> dict[str, Predicted]:
+def _operator_shares(seconds: Mapping[str, Floats], i: int) -> dict[str, float]:
+    """Return the share of each operator in the mean step of one pool, largest first."""
+    own = {name: float(values[i, 0]) for name, values in seconds.items()}
+    total = sum(own.values())
+    return {name: s / total for name, s in sorted(own.items(), key=lambda item: -item[1])}
+
+
+def _whole(
+    study: Study, values: Mapping[str, Floats], pools: Mapping[str, PoolPrediction], throughput: Floats
+) -> dict[str, Predicted]:
     """Return the plan's predictions: means over all requests, percentiles of the worst pool."""
     plan = study.plan
     every = range(len(plan.pools))
@@ -352,12 +361,12 @@ def _whole(study: Study, pools: Mapping[str, PoolPrediction], throughput: Floats
     found = {}
     for name in ("ttft_mean_s", "tpot_mean_s"):
         one = next(iter(pools.values())).metrics[name]
-        values = {p: float(pools[p].metrics[name].value or 0) for p in pools}
-        mean = sum(values[p] * weights[p] for p in pools) / sum(weights.values())
+        means = {p: float(pools[p].metrics[name].value or 0) for p in pools}
+        mean = sum(means[p] * weights[p] for p in pools) / sum(weights.values())
         found[name] = _banded(study, mean, name.replace("_mean", ""), every, one.method or "approximation")
     for owner, buckets in _classes_apart(plan).items():
         for metric in METRICS:
-            own = np.where(buckets, _metric(study, metric), np.nan)
+            own = np.where(buckets, values[metric], np.nan)
             for label, value in _by_percentile(study, metric, own).items():
                 band = "tpot_s" if metric == "tpot" else "ttft_s"
                 found[f"{owner}{metric}_{label}_s"] = _banded(study, value, band, every, "approximation")
@@ -383,30 +392,30 @@ def _served(study: Study, value: float) -> Predicted:
     return Predicted(value=value, low=value, high=value, basis=basis, method="steady_state")
 
 
-def _findings(study: Study) -> list[Finding]:
+def _findings(study: Study, values: Mapping[str, Floats]) -> list[Finding]:
     """Return every bound that a pool misses, and pools that cannot carry their load at all."""
     found = []
     capacity = _capacity(study)
     for i, pool in enumerate(study.plan.pools):
         load = float(study.served[i].sum())
         if load > float(capacity[i, 0]) * (1 + SLACK):
-            metric, value, bound = _worst(study, i)
+            metric, value, bound = _worst(study, values, i)
             cause = "mixing" if np.count_nonzero(study.served[i]) > 1 else "queueing"
             found.append(Finding(pool=pool.name, metric=metric, measured=value, bound=bound, cause=cause))
     return found
 
 
-def _worst(study: Study, i: int) -> tuple[str, float, float]:
+def _worst(study: Study, values: Mapping[str, Floats], i: int) -> tuple[str, float, float]:
     """Return the bound that pool `i` misses most: its name, its value and the bound."""
     worst = ("load", float(study.served[i].sum()), float(_capacity(study)[i, 0]))
     most = 1.0 + SLACK
     for metric in METRICS:
-        values, bounds = _metric(study, metric)[i], getattr(study.bounds, f"{metric}_s")[i]
-        over = np.where(np.isnan(values), 0.0, values / bounds)
+        own, bounds = values[metric][i], getattr(study.bounds, f"{metric}_s")[i]
+        over = np.where(np.isnan(own), 0.0, own / bounds)
         b = int(np.argmax(over))
         if over[b] > most:
             most, label = float(over[b]), getattr(study.plan.buckets[b].slo, metric).label
-            worst = (f"{metric}_{label}_s", float(values[b]), float(bounds[b]))
+            worst = (f"{metric}_{label}_s", float(own[b]), float(bounds[b]))
     return worst
 
 

@@ -16,7 +16,7 @@ def defaults_of(fleet: Fleet) -> list[str]:
         said.append("offers.markets: on_demand")
     if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
         said.append("offers: the whole catalog, no cap on availability")
-    if workload.traffic.concurrency is None and "arrivals" not in workload.traffic.model_fields_set:
+    if not workload.traffic.closed and "arrivals" not in workload.traffic.model_fields_set:
         said.append("arrivals: poisson")
     if workload.traffic.prefix is None:
         said.append("prefix: no cached tokens")

@@ -7,14 +7,15 @@ from functools import cache
 
 from llmplan.errors import InputError
 from llmplan.perf.fits import Device, Replicas, gathered
-from llmplan.plan.candidates import Candidate
+from llmplan.perf.replica import replica_cost, requests_of
+from llmplan.plan.candidates import Candidate, Evaluated, evaluate
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis, Fits
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.model import Model
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Bucket, Workload
+from llmplan.spec.workload import Bucket, Traffic, Workload
 
 DEFAULT_ENGINE = "vllm"
 NETWORK_LATENCY_LINK = "infiniband-400"
@@ -116,3 +117,17 @@ def as_replicas(candidates: Sequence[Candidate], model: Model, engine: Engine, c
     devices = [known(c.kind.gpu.name, c.kind.network_bytes_per_s) for c in candidates]
     deployments = [c.deployment for c in candidates]
     return gathered(model, deployments, devices, [engine] * len(candidates), [c.hosts > 1 for c in candidates])
+
+
+def study(
+    candidates: Sequence[Candidate],
+    model: Model,
+    engine: Engine,
+    buckets: Sequence[Bucket],
+    traffic: Traffic,
+    catalog: Catalog,
+) -> Evaluated:
+    """Return candidates evaluated on the buckets of a workload, as its requests arrive."""
+    cost = replica_cost(as_replicas(candidates, model, engine, catalog))
+    requests = requests_of(buckets, cost.window_tokens, traffic.gap_cv, traffic.closed)
+    return evaluate(candidates, cost, requests, buckets, traffic.closed)

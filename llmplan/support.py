@@ -18,7 +18,7 @@ from llmplan.spec.lengths import Lengths
 from llmplan.spec.messages import dotted
 from llmplan.spec.plan import Plan, Pool
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Fleet, OfferFilter, Traffic, TrafficClass, Workload
+from llmplan.spec.workload import Fleet, Limits, OfferFilter, Traffic, TrafficClass, Workload
 
 Steps = tuple[str | int, ...]
 Place = Callable[[Steps], str]
@@ -80,6 +80,30 @@ def check_supported(fleet: Fleet, where: str, place: Place | None = None) -> Non
         One line: the field, and what to do instead.
     """
     for path, said in chain(unread_in_fleet(fleet), _unread_in_workload(fleet.workloads[0])):
+        raise InputError(f"{place(path) if place else where}: {dotted(path)}: {said}")
+
+
+def check_searched(fleet: Fleet, slices: bool, where: str, place: Place | None = None) -> None:
+    """Refuse what is no part of a search: a count that it finds itself, limits that the slice form lacks.
+
+    Parameters
+    ----------
+    slices : bool
+        Whether the published slice form is solved.
+    place : function, optional
+        For messages that name the line.
+
+    Raises
+    ------
+    InputError
+        One line: the field, and what to do instead.
+    """
+    refused: list[tuple[Steps, str]] = []
+    if fleet.workloads[0].deployment.replicas is not None:
+        refused.append((("deployment", "replicas"), "recommend finds the count; leave it out, or ask estimate"))
+    if slices and fleet.limits != Limits():
+        refused.append((("limits",), "the published slice form has none; leave --method out"))
+    for path, said in refused:
         raise InputError(f"{place(path) if place else where}: {dotted(path)}: {said}")
 
 

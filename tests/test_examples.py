@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from llmplan.recommend import Options, recommend_plan
+from llmplan.recommend import recommend_plan
 from llmplan.report.render import as_table
 from llmplan.report.sections import sections_of
+from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.readers import read_question
 

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from llmplan.recommend import Options, recommend_plan
+from llmplan.recommend import recommend_plan
+from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Answer
 from llmplan.spec.workload import WorkloadFile

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmplan.recommend import Options, recommend_plan
+from llmplan.recommend import recommend_plan
+from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.readers import ProfileRow
 from llmplan.spec.workload import WorkloadFile

@@ -6,7 +6,8 @@ import pytest
 
 from llmplan.errors import InputError
 from llmplan.estimate import estimate_plan, estimate_workload
-from llmplan.recommend import Options, recommend_plan
+from llmplan.recommend import recommend_plan
+from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Answer
 from llmplan.spec.workload import OfferFilter, WorkloadFile
@@ -260,13 +261,13 @@ def test_without_measured_kernels_a_gpu_wins_only_when_it_is_named(catalog: Cata
     free = answer(catalog, Options(gap=0.0), model="llama-3.1-70b", workload=load(24))
     cheaper = [a for a in free.alternatives if a.reason and a.usd_per_hour is not None]
     assert all(told.capacity_requests_per_s.basis != "datasheet" for told in free.pools.values())
-    capped = answer(catalog, model="llama-3.1-70b", workload=load(24), limits={"usd_per_hour": "150 USD/h"})
-    if usd(free) > 150:
-        assert capped.status == "infeasible"
-        assert capped.infeasible is not None
-        assert any("nobody measured" in n.change for n in capped.infeasible.nearest) == (
-            min(a.usd_per_hour for a in cheaper) <= 150
-        )
+    cap = 0.99 * usd(free)
+    capped = answer(catalog, model="llama-3.1-70b", workload=load(24), limits={"usd_per_hour": f"{cap} USD/h"})
+    assert capped.status == "infeasible"
+    assert capped.infeasible is not None
+    assert any("nobody measured" in n.change for n in capped.infeasible.nearest) == (
+        min(a.usd_per_hour for a in cheaper) <= cap
+    )
 
 
 def test_without_measured_kernels_a_gpu_wins_where_no_other_is_on_offer(catalog: Catalog) -> None:
@@ -275,6 +276,20 @@ def test_without_measured_kernels_a_gpu_wins_where_no_other_is_on_offer(catalog:
     assert {pool.gpu for pool in found.plan.pools} == {"rtx-pro-6000-server"}
     assert not [e for e in found.excuses if e.reason == "evidence"]
     assert not any(alternative.reason for alternative in found.alternatives)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "said"),
+    [
+        (Options(), {"deployment": {"replicas": 2}}, "deployment.replicas: recommend finds the count"),
+        (Options(slice_factor=4), {"limits": {"gpus": 8}}, "limits: the published slice form has none"),
+    ],
+)
+def test_what_is_no_part_of_a_search_is_refused_from_python_too(
+    catalog: Catalog, options: Options, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        answer(catalog, options, **changes)
 
 
 def test_a_band_is_never_narrower_where_less_is_known(catalog: Catalog) -> None:

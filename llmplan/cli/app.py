@@ -11,10 +11,9 @@ import typer
 
 from llmplan.cli import catalog, estimate, models, recommend, schema
 from llmplan.cli.options import EXIT_CODES
-from llmplan.errors import LlmplanError
+from llmplan.errors import INTERRUPTED, LlmplanError
 from llmplan.version import __version__
 
-INTERRUPTED = 130
 REPORT_AT = "please report it with the command and its input (-v shows where)"
 
 app = typer.Typer(

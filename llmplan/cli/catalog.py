@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,18 +157,10 @@ def show(
 
 
 def _found(catalog: Catalog, name: str) -> Spec:
-    for kind, get in (
-        ("gpus", catalog.gpu),
-        ("nodes", catalog.node),
-        ("links", catalog.link),
-        ("engines", catalog.engine),
-    ):
-        try:
+    for get in (catalog.gpu, catalog.node, catalog.link, catalog.engine):
+        with suppress(UnknownNameError):
             found: Spec = get(name)
-        except UnknownNameError:
-            del kind
-            continue
-        return found
+            return found
     known = [n for kind in ("gpus", "nodes", "links", "engines") for n in catalog.names(kind)]
     advice = near(name, known) or "llmplan catalog list shows what there is"
     raise UnknownNameError(f"no entry {name!r} in the catalog; {advice}")

@@ -13,7 +13,7 @@ from llmplan.cli.output import Printing, shown
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
-    from llmplan.recommend import Options
+    from llmplan.settle import Options
     from llmplan.spec.plan import Answer
     from llmplan.spec.readers import Asked
 
@@ -80,17 +80,12 @@ def recommend(
 
 def _asked(workload: str, sets: list[str], gpus: list[str], chosen: Options) -> Asked:
     from llmplan.spec.readers import read_question
-    from llmplan.spec.workload import Limits
-    from llmplan.support import gpu_and_count
+    from llmplan.support import check_searched, gpu_and_count
 
     names = [name.strip() for text in gpus for name in text.split(",")]
     given = {"offers.gpus": (f"--gpu {','.join(names)}", [gpu_and_count(name)[0] for name in names])} if names else {}
     asked = read_question(workload, sets, given)
-    if asked.fleet.workloads[0].deployment.replicas is not None:
-        place = asked.place(("deployment", "replicas"))
-        raise InputError(f"{place}: deployment.replicas: recommend finds the count; leave it out, or ask estimate")
-    if chosen.slice_factor is not None and asked.fleet.limits != Limits():
-        raise InputError(f"{asked.place(('limits',))}: limits: the published slice form has none; leave --method out")
+    check_searched(asked.fleet, chosen.slice_factor is not None, asked.where, asked.place)
     return asked
 
 
@@ -122,7 +117,7 @@ def _options(
     top: int,
 ) -> Options:
     """Check the options against each other and return them as the search wants them."""
-    from llmplan.recommend import Options
+    from llmplan.settle import Options
     from llmplan.spec.readers import read_profile
     from llmplan.units import UnitError, parse
 

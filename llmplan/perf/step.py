@@ -51,7 +51,7 @@ TOKEN_GRID = 2.0 ** np.arange(0, 18)
 """Knots for experts, whose cost bends everywhere: how many of them are touched grows with the tokens."""
 PAIRS_UNIT = 1024.0
 """Query-key pairs in one unit of their feature: one pair takes too few picoseconds to be rounded to whole ones."""
-ACTIVATION = 2.0
+ACTIVATION_BYTES = 2.0
 """Bytes of one activation between operators."""
 
 Cost = Callable[[Floats], Floats]
@@ -175,7 +175,7 @@ def _gemm_part(r: Replicas, matrix: Matrix, module: str, count: int) -> Part:
     full = kept is not r.weight_bytes
     fit = r.constants["gemm_bf16" if full else "gemm"]
     peak = r.bf16_flop_per_s if full else r.flop_per_s
-    activation = np.full_like(kept, ACTIVATION) if full else r.activation_bytes
+    activation = np.full_like(kept, ACTIVATION_BYTES) if full else r.activation_bytes
 
     def seconds(x: Floats) -> Floats:
         work = gemm(x / r.dp, matrix.n, matrix.k, kept, activation)
@@ -286,11 +286,11 @@ def _tensor_parallel_parts(r: Replicas, ffn: object, count: int) -> Iterable[Par
 
     def reduce_s(x: Floats) -> Floats:
         reduces = np.where((r.dp > 1) & sparse, 1.0, 2.0)
-        return count * reduces * all_reduce_s(r, ACTIVATION * x / r.dp * hidden)
+        return count * reduces * all_reduce_s(r, ACTIVATION_BYTES * x / r.dp * hidden)
 
     def exchange_s(x: Floats) -> Floats:
         ranks = np.where(r.dp > 1, r.tp * r.dp, 1.0)
-        size = ACTIVATION * x * hidden
+        size = ACTIVATION_BYTES * x * hidden
         gather = collective_s(size, ranks, r.link_bytes_per_s, r.links["all_gather"], "all_gather")
         scatter = collective_s(size, ranks, r.link_bytes_per_s, r.links["reduce_scatter"], "reduce_scatter")
         return np.asarray(count * (gather + scatter))
@@ -315,7 +315,7 @@ def _reduce_knot(r: Replicas, hidden: float) -> Floats:
     extra = np.maximum(r.tp - 2, 0)
     fixed = ring.fixed_s - shot.fixed_s + (ring.rank_s - shot.rank_s) * extra
     per_byte = (1 / shot.link_efficiency - 1 / ring.link_efficiency) * 2 * (r.tp - 1) / r.tp / r.link_bytes_per_s
-    per_token = per_byte * ACTIVATION * hidden / r.dp
+    per_token = per_byte * ACTIVATION_BYTES * hidden / r.dp
     crossing = np.where(fixed * per_token > 0, fixed / np.where(per_token == 0, 1.0, per_token), 1.0)
     return np.asarray(crossing)
 
@@ -337,7 +337,7 @@ def _hop_part(r: Replicas) -> Part:
     latency_s = np.where(r.spans_hosts > 0, r.network_latency_s, r.link_latency_s)
 
     def seconds(x: Floats) -> Floats:
-        message = ACTIVATION * x / r.dp * r.model.hidden_size / r.tp
+        message = ACTIVATION_BYTES * x / r.dp * r.model.hidden_size / r.tp
         return (r.pp - 1) * send_s(message, wire, latency_s)
 
     return Part(operator="stage_hop", feature="tokens", seconds=seconds, knots=_none(r), where="between")

@@ -173,6 +173,16 @@ class Traffic(Spec):
             raise ValueError(f"{' and '.join(missing)} missing; want token counts such as 2000 and 400")
 
     @property
+    def closed(self) -> bool:
+        """Whether a fixed number of requests is in flight: the next comes when one ends."""
+        return self.concurrency is not None
+
+    @property
+    def gap_cv(self) -> float:
+        """Coefficient of variation of the gaps between arrivals; 0 in closed loop."""
+        return 0.0 if self.closed else self.arrivals.gap_cv
+
+    @property
     def rate_requests_per_s(self) -> float | None:
         """Arrivals of the whole workload; None in closed loop."""
         if self.classes:

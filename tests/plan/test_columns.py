@@ -4,27 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toys import exact, gpu
 
 from llmplan.plan.columns import nodes_of
-from llmplan.plan.mix import Column, Limits, Mix, cheapest_mix, verify
-
-
-def gpu(name, usd, rates, gpus=1, node_gpus=None, **more):
-    """A replica type on an offer of its own, of nodes that it fills unless said otherwise."""
-    facts = {"offer": name, "gpu": name, **more}
-    node_gpus = node_gpus or gpus
-    rates = tuple(map(float, rates))
-    return Column(
-        name=name, gpus=gpus, requests_per_s=rates, node_gpus=node_gpus, node_usd_per_hour=float(usd), **facts
-    )
-
-
-def exact(columns, load, limits=Limits(), **more):  # noqa: B008 - frozen
-    """The optimum, with every row checked once more."""
-    mix = cheapest_mix(columns, load, limits, gap=0.0, **more)
-    assert isinstance(mix, Mix), mix
-    assert verify(columns, load, limits, mix.replicas, mix.nodes, mix.shares) == []
-    return mix
+from llmplan.plan.mix import Limits, cheapest_mix, verify
 
 
 class TestNodes:

@@ -4,36 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toys import exact, gpu, toy
 
 from llmplan.errors import SolverError
 from llmplan.plan import search
 from llmplan.plan.columns import task
-from llmplan.plan.mix import Column, Limits, Mix, cheapest_mix, verify
+from llmplan.plan.mix import Limits, cheapest_mix
 from llmplan.plan.search import relaxation
 from llmplan.plan.solver import Outcome, solve
-
-
-def gpu(name, usd, rates, gpus=1, node_gpus=None, **more):
-    """A replica type on an offer of its own, of nodes that it fills unless said otherwise."""
-    facts = {"offer": name, "gpu": name, **more}
-    node_gpus = node_gpus or gpus
-    rates = tuple(map(float, rates))
-    return Column(
-        name=name, gpus=gpus, requests_per_s=rates, node_gpus=node_gpus, node_usd_per_hour=float(usd), **facts
-    )
-
-
-def toy(rate=30):
-    columns = [gpu("a10g", 1.01, [2, 1, 5, 2]), gpu("a100", 3.67, [20, 20, 40, 20])]
-    return columns, [rate * share for share in (0.2, 0.1, 0.5, 0.2)]
-
-
-def exact(columns, load, limits=Limits(), **more):  # noqa: B008 - frozen
-    """The optimum, with every row checked once more."""
-    mix = cheapest_mix(columns, load, limits, gap=0.0, **more)
-    assert isinstance(mix, Mix), mix
-    assert verify(columns, load, limits, mix.replicas, mix.nodes, mix.shares) == []
-    return mix
 
 
 def test_relaxation_and_its_duals():

@@ -1,39 +1,16 @@
 """The published form reproduces the toy example and the tables made from measured-by-simulation profiles."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import gpu, table, toy
 
 from llmplan.errors import SolverError
 from llmplan.plan import slices
-from llmplan.plan.mix import Column, Effort, Limits, NoMix, cheapest_mix, verify
+from llmplan.plan.mix import Effort, Limits, NoMix, cheapest_mix, verify
 from llmplan.plan.slices import cheapest_slices
 from llmplan.plan.solver import Outcome, solve
-
-DATA = Path(__file__).parent / "data"
-TOY = {
-    "head": ((2, 1, 5, 2), (20, 20, 40, 20), (0.2, 0.1, 0.5, 0.2)),
-    "834ad00": ((5, 1, 10, 5), (20, 2, 50, 20), (0.25, 0.125, 0.375, 0.25)),
-}
-
-
-def table(name):
-    with (DATA / name).open() as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
-
-
-def gpu(name, usd, rates):
-    rates = tuple(map(float, rates))
-    return Column(name=name, gpu=name, gpus=1, requests_per_s=rates, offer=name, node_gpus=1, node_usd_per_hour=usd)
-
-
-def toy(config, rate):
-    a10g, a100, shares = TOY[config]
-    return [gpu("a10g", 1.01, a10g), gpu("a100", 3.67, a100)], [rate * share for share in shares]
-
 
 CELLS = table("aibrix.csv")
 AIBRIX = [
