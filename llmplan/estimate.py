@@ -15,7 +15,6 @@ from llmplan.errors import InputError, UnknownNameError
 from llmplan.evaluation import Evaluation, evaluate_plan
 from llmplan.perf.formats import computes
 from llmplan.perf.replica import most_decodes, replica_cost, requests_of
-from llmplan.placing import AT
 from llmplan.plan.candidates import (
     Candidate,
     Evaluated,
@@ -33,7 +32,7 @@ from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
 from llmplan.spec.model import Model
-from llmplan.spec.plan import Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
+from llmplan.spec.plan import AT, Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
 from llmplan.spec.workload import Bucket, Fleet, OfferFilter, Slo
 from llmplan.support import check_plan, check_supported, gpu_and_count, offer_filter
 from llmplan.units import brief

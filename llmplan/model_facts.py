@@ -63,7 +63,7 @@ def weight_bytes(model: Model, counts: dict[str, int]) -> float:
     """Return the bytes of the checkpoint: its format, and 16 bit for modules that keep it."""
     quantized = WEIGHT_BYTES[model.weights.dtype]
     kept = model.weights.bf16_modules if model.weights.dtype != "bf16" else frozenset()
-    return sum(n * (2.0 if module in kept else quantized) for module, n in counts.items())
+    return sum(n * (WEIGHT_BYTES["bf16"] if module in kept else quantized) for module, n in counts.items())
 
 
 def kv_bytes_per_token(model: Model) -> dict[str, float]:
@@ -71,12 +71,11 @@ def kv_bytes_per_token(model: Model) -> dict[str, float]:
     every, windowed = 0.0, 0.0
     for (name, _), count in model.blocks().items():
         attention = model.attention[name]
-        if isinstance(attention, Gqa):
-            values = attention.kv_heads * attention.head_dim * (1 if attention.k_eq_v else 2)
-            windowed += count * values * KV_BYTES["bf16"] if attention.window else 0.0
-        else:
-            values = attention.kv_lora_rank + attention.qk_rope_head_dim
-        every += count * values * KV_BYTES["bf16"]
+        heads = attention.kv_heads if isinstance(attention, Gqa) else 1
+        kept = count * heads * attention.kv_width * KV_BYTES["bf16"]
+        every += kept
+        if isinstance(attention, Gqa) and attention.window:
+            windowed += kept
     return {"all_layers": every, "window_layers": windowed}
 
 

@@ -10,15 +10,13 @@ from llmplan.plan.candidates import Candidate, Evaluated, network_of
 from llmplan.plan.columns import Column, Mix
 from llmplan.spec.hardware import Offer
 from llmplan.spec.model import Model
-from llmplan.spec.plan import Excuse, Plan, Pool, Rental, Share
+from llmplan.spec.plan import AT, Excuse, Plan, Pool, Rental, Share
 from llmplan.spec.workload import Bucket, Fleet
 
 TIGHTER = 0.999
 """A pool that missed a bound is given slightly less than it carried."""
 SMALLEST_SHARE = 1e-9
 """Shares below this are rounding of the solver."""
-AT = " @ "
-"""Between the name of a deployment and that of its offer."""
 ALONE = " for "
 """Between the name of a deployment and that of the one bucket its replicas serve."""
 

@@ -129,6 +129,5 @@ def kv_bytes_per_token(replicas: Replicas) -> tuple[Floats, Floats, float]:
 def kept_values(attention: Gqa | Mla, tp: Floats) -> Floats:
     """Return how many values one rank keeps for one token of one layer."""
     if isinstance(attention, Mla):
-        return np.full_like(tp, attention.kv_lora_rank + attention.qk_rope_head_dim)
-    kept = 1.0 if attention.k_eq_v else 2.0
-    return np.maximum(attention.kv_heads / tp, 1.0) * attention.head_dim * kept
+        return np.full_like(tp, attention.kv_width)
+    return np.maximum(attention.kv_heads / tp, 1.0) * attention.kv_width

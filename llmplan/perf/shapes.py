@@ -34,15 +34,14 @@ def attention_matrices(attention: Gqa | Mla, hidden: float, tp: Floats) -> list[
     heads = attention.heads / tp
     if isinstance(attention, Gqa):
         kv_heads = np.maximum(attention.kv_heads / tp, 1.0)
-        kept = 1.0 if attention.k_eq_v else 2.0
         return [
-            Matrix(name="qkv", n=(heads + kept * kv_heads) * attention.head_dim, k=whole),
+            Matrix(name="qkv", n=heads * attention.head_dim + kv_heads * attention.kv_width, k=whole),
             Matrix(name="attention_output", n=whole, k=heads * attention.head_dim),
         ]
     query = attention.qk_nope_head_dim + attention.qk_rope_head_dim
     latent = np.full_like(tp, attention.kv_lora_rank)
     rank = attention.q_lora_rank
-    down = (rank or 0) + attention.kv_lora_rank + attention.qk_rope_head_dim
+    down = (rank or 0) + attention.kv_width
     return [
         Matrix(name="latent_down", n=np.full_like(tp, down), k=whole),
         Matrix(name="query_up", n=heads * query, k=np.full_like(tp, rank) if rank else whole),

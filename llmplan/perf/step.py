@@ -51,6 +51,8 @@ TOKEN_GRID = 2.0 ** np.arange(0, 18)
 """Knots for experts, whose cost bends everywhere: how many of them are touched grows with the tokens."""
 PAIRS_UNIT = 1024.0
 """Query-key pairs in one unit of their feature: one pair takes too few picoseconds to be rounded to whole ones."""
+MLA_TILE_HEADS = 64
+"""Query heads in one tile of MLA decode kernels (FlashMLA: tiles of 64 rows)."""
 ACTIVATION_BYTES = 2.0
 """Bytes of one activation between operators."""
 
@@ -232,12 +234,17 @@ def _heads(r: Replicas, attention: Gqa | Mla) -> tuple[Heads, Heads]:
     query = attention.heads / r.tp
     if isinstance(attention, Gqa):
         kv = np.maximum(attention.kv_heads / r.tp, 1.0)
-        width = 2.0 * attention.head_dim
-        kept = width / 2 if attention.k_eq_v else width
-        same = Heads(query=query, kv=kv, width=width, kv_width=kept, kv_bytes=r.kv_bytes, units_per_sequence=kv)
+        same = Heads(
+            query=query,
+            kv=kv,
+            width=2.0 * attention.head_dim,
+            kv_width=float(attention.kv_width),
+            kv_bytes=r.kv_bytes,
+            units_per_sequence=kv,
+        )
         return same, same
     width = float(attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
-    latent = float(attention.kv_lora_rank + attention.qk_rope_head_dim)
+    latent = float(attention.kv_width)
     first = Heads(query=query, kv=query, width=width, kv_width=width, kv_bytes=r.kv_bytes, units_per_sequence=query)
     later = Heads(
         query=query,
@@ -245,7 +252,7 @@ def _heads(r: Replicas, attention: Gqa | Mla) -> tuple[Heads, Heads]:
         width=latent + attention.kv_lora_rank,
         kv_width=latent,
         kv_bytes=r.kv_bytes,
-        units_per_sequence=np.ceil(query / 64),
+        units_per_sequence=np.ceil(query / MLA_TILE_HEADS),
     )
     return first, later
 

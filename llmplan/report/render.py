@@ -6,14 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from llmplan.report.sections import Section
 from llmplan.spec.plan import Answer
 
 NARROWEST = 78
 """Columns below which a table would lose figures: a narrower terminal wraps the lines itself."""
-Format = Literal["table", "json", "yaml", "markdown", "csv"]
 
 
 def as_table(sections: Sequence[Section], width: int, color: bool) -> str:

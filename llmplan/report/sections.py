@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llmplan.spec.plan import Alternative, Answer, Plan, Pool, PoolPrediction, Predicted
+from llmplan.spec.plan import AT, Alternative, Answer, Plan, Pool, PoolPrediction, Predicted
 from llmplan.spec.workload import Bucket
 from llmplan.units import brief, significant
 
@@ -171,7 +171,7 @@ def _shares(plan: Plan) -> Section:
     if len(plan.pools) == 1 and len(plan.buckets) == 1:
         return Section()
     short = {
-        pool.name: _cut(pool)[0] + ("" if pool.deployment is None else f" @ {pool.offer.split('/')[1]}")
+        pool.name: _cut(pool)[0] + ("" if pool.deployment is None else f"{AT}{pool.offer.split('/')[1]}")
         for pool in plan.pools
     }
     rows = []
@@ -259,7 +259,7 @@ def _by_deployment(other: Alternative) -> dict[str, int]:
     """Return replicas by deployment, whatever offers they are on; the GPU is left out where it names the plan."""
     counts: Counter[str] = Counter()
     for name, count in other.replicas.items():
-        counts[name.split(" @ ")[0].removeprefix(f"{other.name}-")] += count
+        counts[name.split(AT)[0].removeprefix(f"{other.name}-")] += count
     return dict(counts)
 
 

@@ -32,6 +32,11 @@ class Gqa(Spec):
     k_eq_v: bool = False
     """Keys serve as values: half the KV cache."""
 
+    @property
+    def kv_width(self) -> int:
+        """Numbers that one KV head makes and keeps of a token: a key and a value, or one for both."""
+        return self.head_dim * (1 if self.k_eq_v else 2)
+
 
 class Mla(Spec):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
@@ -43,6 +48,11 @@ class Mla(Spec):
     qk_nope_head_dim: Count
     qk_rope_head_dim: Count
     v_head_dim: Count
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers that are kept of a token, for all heads together: the latent and the rotated part of the key."""
+        return self.kv_lora_rank + self.qk_rope_head_dim
 
 
 class Ffn(Spec):

@@ -132,7 +132,7 @@ def _expert_parameters(moe: Moe, h: int) -> int:
 def _gqa_parameters(attention: Gqa, h: int) -> int:
     queries = attention.heads * attention.head_dim
     keys = attention.kv_heads * attention.head_dim
-    keys_and_values = keys if attention.k_eq_v else 2 * keys
+    keys_and_values = attention.kv_heads * attention.kv_width
     norm = {"none": 0, "per_head": 2 * attention.head_dim, "full": queries + keys}[attention.qk_norm]
     bias = (queries + keys_and_values) * attention.qkv_bias + h * attention.output_bias
     sinks = attention.heads * attention.sinks
@@ -144,6 +144,6 @@ def _mla_parameters(attention: Mla, h: int) -> int:
     queries = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim)
     q = a.q_lora_rank
     query_side = h * queries if q is None else h * q + q + q * queries
-    latent = h * (a.kv_lora_rank + a.qk_rope_head_dim) + a.kv_lora_rank
+    latent = h * a.kv_width + a.kv_lora_rank
     expand = a.kv_lora_rank * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
     return query_side + latent + expand + a.heads * a.v_head_dim * h

@@ -18,6 +18,8 @@ from llmplan.spec.workload import Bucket, Fleet
 
 SCHEMA_VERSION = 1
 NOT_INCLUDED = "egress, storage, idle, staff"
+AT = " @ "
+"""In the name of a pool, between its deployment and its offer."""
 
 Method = Literal["steady_state", "approximation", "simulated", "profile"]
 """steady_state: means of a replica under constant load. approximation: a stated queueing formula, not simulated.
