@@ -230,7 +230,7 @@ def model_parts() -> Iterator[Part]:
     workload = _four_buckets()
     for group, repeats in ((replicas, 5), (wide, 2)):
         cost = replica_cost(group)
-        requests = traffic_of(workload.buckets(), cost.window_tokens, 1.0)
+        requests = traffic_of(workload.buckets(), cost.reaches, 1.0)
         points = _points(cost, requests, workload)
         yield Part(
             name=f"largest_load, {len(group):,} candidates x {len(workload.buckets())} buckets",

@@ -269,7 +269,7 @@ def _smallest(
     if not found:
         return []
     cost = replica_cost(as_replicas(found, question.model, question.engine, catalog))
-    fits = np.all(most_decodes(cost, requests_of(buckets, cost.window_tokens, 0.0)) > 0, axis=1)
+    fits = np.all(most_decodes(cost, requests_of(buckets, cost.reaches, 0.0)) > 0, axis=1)
     able = sorted(
         (c.deployment.gpus, c.deployment.stage.layout.pp, c.name, c.kind.gpu.name)
         for c, ok in zip(found, fits, strict=True)

@@ -164,7 +164,7 @@ def _studied(plan: Plan, catalog: Catalog) -> Study:
     engine, model = _engine_and_model(plan, catalog)
     replicas = as_replicas([_candidate(plan, pool, catalog) for pool in plan.pools], model, engine, catalog)
     cost = replica_cost(replicas)
-    kinds = requests_of(plan.buckets, cost.window_tokens, traffic.gap_cv, traffic.closed)
+    kinds = requests_of(plan.buckets, cost.reaches, traffic.gap_cv, traffic.closed)
     served = rates(plan) / np.array([[pool.count] for pool in plan.pools])
     mix = mixed(kinds, served)
     bounds = _masked(bounds_of_buckets(plan.buckets), served > 0)
@@ -317,8 +317,8 @@ def _banded(study: Study, value: float, metric: str, pools: Sequence[int], metho
 
 def _memory(study: Study, i: int) -> Memory:
     budget = study.cost.memory
-    one = np.ones((1, 1))
-    per_token = float(budget.sequence_bytes(one)[i, 0])
+    state = float(budget.state_bytes[i, 0])
+    per_token = float(budget.sequence_bytes(np.ones((1, 1)))[i, 0]) - state
     average = study.mix.reserved[i : i + 1]
     return Memory(
         device_bytes=float(budget.device_bytes[i, 0]),
@@ -328,6 +328,7 @@ def _memory(study: Study, i: int) -> Memory:
         weights_bytes=float(budget.weights_bytes[i, 0]),
         kv_pool_bytes=max(0.0, float(budget.pool_bytes[i, 0])),
         kv_bytes_per_token=per_token,
+        state_bytes=state,
         kv_tokens=float((budget.sequences(average) * average)[i, 0]),
     )
 

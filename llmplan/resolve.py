@@ -129,5 +129,5 @@ def study(
 ) -> Evaluated:
     """Return candidates evaluated on the buckets of a workload, as its requests arrive."""
     cost = replica_cost(as_replicas(candidates, model, engine, catalog))
-    requests = requests_of(buckets, cost.window_tokens, traffic.gap_cv, traffic.closed)
+    requests = requests_of(buckets, cost.reaches, traffic.gap_cv, traffic.closed)
     return evaluate(candidates, cost, requests, buckets, traffic.closed)

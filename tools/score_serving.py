@@ -360,7 +360,7 @@ def devices(run: Run, shelf: Shelf) -> list[tuple[Device, bool]]:
     return found
 
 
-def requests_of(runs: Sequence[Run], window_tokens: float) -> Requests:
+def requests_of(runs: Sequence[Run], reaches: Sequence[float]) -> Requests:
     """Return what each run was asked, as (C, 1) columns."""
     prompt, output, spread = (_column(getattr(r, name) for r in runs) for name in ("prompt", "output", "spread"))
     context = prompt + output * (1 + spread) / 2
@@ -372,12 +372,10 @@ def requests_of(runs: Sequence[Run], window_tokens: float) -> Requests:
         cached=none,
         decodes=np.maximum(output - 1, 1e-6),
         decodes_tail=np.maximum(output - 1, 1e-6),
-        context=context,
-        window_context=np.minimum(context, window_tokens or np.inf),
+        contexts={reach: np.minimum(context, reach) for reach in reaches},
         reserved=prompt + output,
         largest=largest,
-        pairs=causal_pairs(prompt, none),
-        window_pairs=causal_pairs(prompt, none, window_tokens or None),
+        pairs={reach: causal_pairs(prompt, none, reach) for reach in reaches},
         gap_cv=0.0,
         closed=True,
     )
@@ -438,7 +436,7 @@ def _deployment(run: Run, kv_dtype: KvDtype) -> Deployment:
 
 def _metrics(cost: ReplicaCost, runs: Sequence[Run]) -> tuple[dict[str, Floats], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the metrics of each run, whether it fits, and whether its batch is at its limit."""
-    requests = requests_of(runs, cost.window_tokens)
+    requests = requests_of(runs, cost.reaches)
     most = most_decodes(cost, requests)
     load = _column(r.concurrency for r in runs)
     closed = at_load(cost, requests, np.maximum(load, 1.0), closed=True)

@@ -18,6 +18,7 @@ Limits: no tiles; a cached prefix is not validated at kernel level (no measured 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def causal_pairs(chunk: Floats, prefix: Floats, window: float | None = None) -> 
     With a window of W tokens, position i (counted from 0 in the prompt) sees min(i + 1, W) keys.
     """
     last = prefix + chunk
-    if window is None:
+    if window is None or math.isinf(window):
         return np.asarray(_triangle(last) - _triangle(prefix))
     return np.asarray(_windowed(last, window) - _windowed(prefix, window))
 

@@ -13,16 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmplan.perf.collectives import LinkConstants
-from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, WEIGHT_BYTES
+from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, bytes_per_weight
 from llmplan.perf.roofline import Constants, Floats
 from llmplan.spec.deployment import Deployment
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
 from llmplan.spec.hardware import Gpu, Link
-from llmplan.spec.model import Model
-
-SCALE_BYTES = 4.0
-"""One scale of a block of fp8 weights."""
+from llmplan.spec.model import Model, Module, WeightDtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +38,19 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFormat:
+    """How one module's weights are stored and multiplied; (C, 1) columns."""
+
+    weight_bytes: Floats
+    """Bytes of one weight, the mean over the formats of the module."""
+    activation_bytes: Floats
+    flop_per_s: Floats
+    """Peak of the compute type of most of its weights."""
+    constants: Constants
+    """Of matrix products, or of experts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
     """Replicas of one model under study, as (C, 1) columns."""
 
@@ -49,8 +59,7 @@ class Replicas:
     pp: Floats
     ep: Floats
     dp: Floats
-    flop_per_s: Floats
-    """Peak of the compute type of the weights."""
+    cp: Floats
     bf16_flop_per_s: Floats
     memory_bytes: Floats
     memory_bytes_per_s: Floats
@@ -62,13 +71,13 @@ class Replicas:
     network_latency_s: Floats
     spans_hosts: Floats
     """1 where pipeline stages sit on different hosts."""
-    weight_bytes: Floats
-    activation_bytes: Floats
+    formats: Mapping[Module, ModuleFormat]
+    """By module: what the checkpoint stores it in, or what an engine quantizes it to."""
     kv_bytes: Floats
     expert_pad: Floats
     """Padded over real width of the expert matrices."""
     constants: Mapping[str, Constants]
-    """By family: gemm, gemm_bf16, attention_prefill, attention_decode, mla_prefill, mla_decode, moe."""
+    """By family: attention_prefill, attention_decode, mla_prefill, mla_decode."""
     links: Mapping[str, LinkConstants]
     """By collective."""
     host_step_s: Floats
@@ -91,7 +100,9 @@ class Replicas:
         return len(self.basis)
 
 
-FAMILIES = ("gemm", "gemm_bf16", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe")
+FAMILIES = ("attention_prefill", "attention_decode", "mla_prefill", "mla_decode")
+MODULES: tuple[Module, ...] = ("attention", "state", "ffn", "experts", "shared_experts", "latent", "router", "head")
+"""Modules with weight matrices."""
 COLLECTIVES = ("all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter")
 
 
@@ -119,11 +130,6 @@ def gathered(
     """
     stages = [d.stage for d in deployments]
     device, engine = devices, engines
-    block = model.weights.scale_block
-    own_block = SCALE_BYTES / (block[0] * block[1]) if block and model.weights.dtype == "fp8" else 0.0
-    weight = [
-        WEIGHT_BYTES[s.weight_dtype] + (own_block if s.weight_dtype == model.weights.dtype else 0.0) for s in stages
-    ]
     several = [s.layout.gpus > 1 for s in stages]
     return Replicas(
         model=model,
@@ -131,7 +137,7 @@ def gathered(
         pp=_column(s.layout.pp for s in stages),
         ep=_column(s.layout.ep for s in stages),
         dp=_column(s.layout.dp for s in stages),
-        flop_per_s=_column(d.gpu.flop_per_s[COMPUTE_TYPE[s.weight_dtype]] for d, s in zip(device, stages, strict=True)),
+        cp=_column(s.layout.cp for s in stages),
         bf16_flop_per_s=_column(d.gpu.flop_per_s["bf16"] for d in device),
         memory_bytes=_column(d.gpu.memory_bytes for d in device),
         memory_bytes_per_s=_column(d.gpu.memory_bytes_per_s for d in device),
@@ -142,11 +148,15 @@ def gathered(
         network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),
         network_latency_s=_column(d.network_latency_s for d in device),
         spans_hosts=_column(spans_hosts),
-        weight_bytes=_column(weight),
-        activation_bytes=_column(ACTIVATION_BYTES[s.weight_dtype] for s in stages),
+        formats={module: _format(module, model, deployments, device) for module in MODULES},
         kv_bytes=_column(KV_BYTES[d.kv_dtype] for d in deployments),
         expert_pad=_column(_pad(model, e, s.weight_dtype) for e, s in zip(engine, stages, strict=True)),
-        constants={family: _constants(family, model, deployments, device) for family in FAMILIES},
+        constants={
+            family: _constants(
+                [_operator(attention_key(family, d), on) for d, on in zip(deployments, device, strict=True)]
+            )
+            for family in FAMILIES
+        },
         links={operation: _link(operation, device) for operation in COLLECTIVES},
         host_step_s=_column(e.overhead.step_s for e in engine),
         host_layer_s=_column(e.overhead.layer_s for e in engine),
@@ -176,20 +186,49 @@ def _pad(model: Model, engine: Engine, weight_dtype: str) -> float:
     return float(np.ceil(model.hidden_size / multiple) * multiple / model.hidden_size)
 
 
-def fit_key(family: str, model: Model, deployment: Deployment) -> str:
-    """Return the entry of a fits file that a family of `deployment` uses, such as `gemm.fp8_block`."""
-    dtype: str = deployment.stage.weight_dtype
-    if family == "gemm_bf16":
-        return "gemm.bf16"
-    if family in ("gemm", "moe"):
-        if dtype == "fp8" and model.weights.dtype == "fp8" and model.weights.scale_block:
-            dtype = "fp8_block"
-        return f"{family}.{dtype}"
+def module_shares(model: Model, module: Module, deployed: WeightDtype) -> Mapping[WeightDtype, float]:
+    """Return the share of a module's weights in each format: of the checkpoint, or of an engine that quantizes it."""
+    if deployed == model.weights.dtype:
+        return model.weights.shares(module)
+    return {"bf16" if module in model.weights.bf16_modules else deployed: 1.0}
+
+
+def _format(module: Module, model: Model, deployments: Sequence[Deployment], devices: Sequence[Device]) -> ModuleFormat:
+    """Return the format of one module in each deployment: mean bytes, and the arithmetic of the larger part."""
+    blocks = model.weights.scale_block
+    shares, main, own = [], [], []
+    for deployment in deployments:
+        deployed = deployment.stage.weight_dtype
+        found = module_shares(model, module, deployed)
+        block = blocks if deployed == model.weights.dtype else None
+        shares.append(sum(share * bytes_per_weight(dtype, block) for dtype, share in found.items()))
+        main.append(max(found, key=lambda dtype: found[dtype]))
+        own.append(block)
+    family = "moe" if module == "experts" else "gemm"
+    rows = [
+        _operator(product_key(family, dtype, block), device)
+        for dtype, block, device in zip(main, own, devices, strict=True)
+    ]
+    peaks = [d.gpu.flop_per_s for d in devices]
+    return ModuleFormat(
+        weight_bytes=_column(shares),
+        activation_bytes=_column(ACTIVATION_BYTES[dtype] for dtype in main),
+        flop_per_s=_column(p.get(COMPUTE_TYPE[dtype], p["bf16"]) for p, dtype in zip(peaks, main, strict=True)),
+        constants=_constants(rows),
+    )
+
+
+def product_key(family: str, dtype: WeightDtype, block: tuple[int, int] | None) -> str:
+    """Return the entry of a fits file for matrix products of a weight format, such as `gemm.fp8_block`."""
+    return f"{family}.{'fp8_block' if dtype == 'fp8' and block else dtype}"
+
+
+def attention_key(family: str, deployment: Deployment) -> str:
+    """Return the entry of a fits file that attention of `deployment` uses, such as `mla_decode.fp8`."""
     return f"{family}.{'bf16' if deployment.kv_dtype == 'bf16' else 'fp8'}"
 
 
-def _constants(family: str, model: Model, deployments: Sequence[Deployment], devices: Sequence[Device]) -> Constants:
-    rows = [_operator(fit_key(family, model, d), device) for d, device in zip(deployments, devices, strict=True)]
+def _constants(rows: Sequence[OperatorFit]) -> Constants:
     return Constants(
         fixed_s=_column(r.fixed_s for r in rows),
         unit_s=_column(r.unit_s for r in rows),

@@ -1,7 +1,9 @@
 """Bytes of one element in each format, and the compute type that multiplies it.
 
 Quantized formats count their scales: 4-bit integers share one 16-bit scale among 128 values, mxfp4 an 8-bit scale
-among 32, nvfp4 an 8-bit scale among 16. Weight-only formats (int8, int4, mxfp4) multiply in bf16.
+among 32, nvfp4 an 8-bit scale among 16. Weight-only formats (int8, int4, mxfp4) multiply in bf16. A checkpoint that
+names its blocks has a 32-bit scale for each block of fp8 (an 8-bit one in MXFP8, blocks of 32), a 16-bit one for each
+group of 4-bit integers.
 """
 
 from __future__ import annotations
@@ -35,6 +37,30 @@ COMPUTE_TYPE: dict[str, str] = {
     "nvfp4": "fp4",
 }
 """The rate of `Gpu.flop_per_s` that a weight format computes at."""
+
+
+WIDE_SCALE_BYTES, NARROW_SCALE_BYTES, GROUP_SCALE_BYTES = 4.0, 1.0, 2.0
+"""Bytes of the scale of a block of fp8, of a short block (MXFP8), and of a group of integers."""
+SHORT_BLOCK = 32
+"""Elements of a block whose scale is narrow."""
+
+
+def bytes_per_weight(dtype: str, scale_block: tuple[int, int] | None) -> float:
+    """Return the bytes of one weight, scales included.
+
+    Parameters
+    ----------
+    dtype : str
+        Weight format.
+    scale_block : (rows, columns), optional
+        Weights that share a scale, where the checkpoint says so.
+    """
+    if scale_block is None or dtype not in ("fp8", "int8", "int4"):
+        return WEIGHT_BYTES[dtype]
+    elements = scale_block[0] * scale_block[1]
+    if dtype == "fp8":
+        return 1.0 + (NARROW_SCALE_BYTES if elements <= SHORT_BLOCK else WIDE_SCALE_BYTES) / elements
+    return (0.5 if dtype == "int4" else 1.0) + GROUP_SCALE_BYTES / elements
 
 
 def computes(flop_per_s: Mapping[str, float], weight_dtype: str) -> bool:

@@ -2,23 +2,29 @@
 
     weights  = Σ matrices · bytes(format) / (tp · pp; experts tp · dp · pp) + embedding, head, router in 16 bit
     pool     = utilization · (HBM − reserved) − weights − activations − framework
-    KV/token = layers/pp · h_kv/tp (at least 1) · 2·d · bytes             MLA: 576 values, not cut by tp
+    KV/token = layers/pp · h_kv/tp (at least 1) · 2·d · bytes / cp         MLA: 576 values, not cut by tp
+    state    = layers/pp · fixed state of linear attention and SSM layers / tp, for each sequence
     activations = copies · 2 · max_num_batched_tokens · hidden + sampler · max_num_seqs · vocabulary
 
-Layers with a window keep at most `window` tokens of a sequence. The stage that holds most decides.
+Layers with a window keep at most `window` tokens of a sequence (`spec/caches.py`). The stage that holds most decides:
+the mean layer times ceil(layers / pp). Weights are repeated over cp, KV and nothing else is cut by it.
 Checked against eight measured breakdowns of vLLM on H100 (tests/perf/test_memory.py).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from llmplan.perf.fits import Replicas
 from llmplan.perf.roofline import Floats
-from llmplan.perf.shapes import attention_matrices, ffn_matrices, shared_matrices
-from llmplan.spec.model import Gqa, Mla, Model, Moe
+from llmplan.perf.shapes import Matrix, ffn_matrices, latent_matrices, mixer_matrices, shared_matrices
+from llmplan.spec.caches import INDEX_BYTES, kept, state_bytes
+from llmplan.spec.model import Ffn, Mixer, Module, Moe, State
+from llmplan.spec.parameters import ffn_parameters, mixer_parameters, parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +38,16 @@ class MemoryBudget:
     weights_bytes: Floats
     pool_bytes: Floats
     """What is left for KV; negative: does not fit."""
-    kv_bytes_per_token: Floats
-    """Layers without a window."""
-    window_bytes_per_token: Floats
-    """Layers with a window."""
-    window_tokens: float
-    """Longest window of those layers; 0 without."""
+    kept_bytes: Mapping[float, Floats]
+    """KV bytes of one token, by how many tokens back they are kept; infinity: all of them."""
+    state_bytes: Floats
+    """Fixed state of one sequence."""
     dp: Floats
 
     def sequence_bytes(self, tokens: Floats) -> Floats:
-        """Return the KV of one sequence of `tokens` tokens on its rank."""
-        kept = np.minimum(tokens, self.window_tokens) if self.window_tokens else 0.0
-        return self.kv_bytes_per_token * tokens + self.window_bytes_per_token * kept
+        """Return the KV and the state of one sequence of `tokens` tokens on its rank."""
+        kept = sum((one * np.minimum(tokens, back) for back, one in self.kept_bytes.items()), np.zeros_like(tokens))
+        return np.asarray(kept + self.state_bytes)
 
     def sequences(self, tokens: Floats) -> Floats:
         """Return how many sequences of `tokens` tokens the pools of all ranks hold; 0 when a rank cannot hold one."""
@@ -56,15 +60,17 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
     model = replicas.model
     per_stage = np.ceil(model.layer_count / replicas.pp) / model.layer_count
     layers = layer_weight_bytes(replicas) * per_stage
-    ends = 2.0 * model.vocab_size * model.hidden_size / replicas.tp
-    both = ends if model.tie_embeddings else 2 * ends
-    weights = layers + np.where(replicas.pp > 1, ends, both) + 2.0 * model.vision_parameters
+    ends = 2.0 * (model.vocab_size + model.position_embeddings) * model.hidden_size / replicas.tp
+    head = 0.0 if model.tie_embeddings else 2.0 * model.vocab_size * model.hidden_size / replicas.tp
+    last = np.maximum(ends, 2.0 * model.vocab_size * model.hidden_size / replicas.tp)
+    weights = layers + np.where(replicas.pp > 1, last, ends + head) + 2.0 * model.vision_parameters
+    copies = replicas.activation_copies + model.residual_streams - 1
     activation = (
-        replicas.activation_copies * 2.0 * replicas.max_num_batched_tokens * model.hidden_size
+        copies * 2.0 * replicas.max_num_batched_tokens * model.hidden_size
         + replicas.sampler_bytes * replicas.max_num_seqs * model.vocab_size
     )
     usable = replicas.utilization * (replicas.memory_bytes - replicas.reserved_bytes)
-    full, windowed, window = kv_bytes_per_token(replicas)
+    kept_by_back, state = _kept(replicas)
     return MemoryBudget(
         device_bytes=replicas.memory_bytes,
         reserved_bytes=replicas.memory_bytes - usable,
@@ -72,9 +78,8 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
         activation_bytes=activation,
         weights_bytes=weights,
         pool_bytes=usable - weights - activation - replicas.framework_bytes,
-        kv_bytes_per_token=full * per_stage,
-        window_bytes_per_token=windowed * per_stage,
-        window_tokens=window,
+        kept_bytes={back: one * per_stage for back, one in kept_by_back.items()},
+        state_bytes=state * per_stage,
         dp=replicas.dp,
     )
 
@@ -83,51 +88,52 @@ def layer_weight_bytes(replicas: Replicas) -> Floats:
     """Return the bytes of all layers' weights on one rank of a one-stage replica, (C, 1)."""
     model = replicas.model
     total = np.zeros_like(replicas.tp)
-    for (attention, ffn), count in model.blocks().items():
-        matrices = attention_matrices(model.attention[attention], model.hidden_size, replicas.tp)
-        bytes_one = sum((m.elements for m in matrices), total * 0) * module_bytes(replicas, "attention")
-        bytes_one = bytes_one + _ffn_bytes(replicas, model, ffn)
-        total = total + count * (bytes_one + 2.0 * model.norms_per_layer * model.hidden_size)
-    return total
+    for mixer, ffn, count in model.runs():
+        total = total + count * (_mixer_bytes(replicas, mixer) + _ffn_bytes(replicas, ffn))
+    return np.asarray(total + 2.0 * parameters(model)["norms"])
 
 
-def module_bytes(replicas: Replicas, module: str) -> Floats:
-    """Return the bytes of one weight of a module: 16 bit where the checkpoint, or an engine quantizing it, keeps it."""
-    kept = module in replicas.model.weights.bf16_modules
-    return np.full_like(replicas.tp, 2.0) if kept else replicas.weight_bytes
+def _mixer_bytes(replicas: Replicas, mixer: Mixer | None) -> Floats | float:
+    if mixer is None:
+        return 0.0
+    hidden = replicas.model.hidden_size
+    module: Module = "state" if isinstance(mixer, State) else "attention"
+    small = mixer_parameters(mixer, hidden) - _elements(mixer_matrices(mixer, hidden, np.ones((1, 1))))
+    matrices = _elements(mixer_matrices(mixer, hidden, replicas.tp))
+    return matrices * replicas.formats[module].weight_bytes + 2.0 * small
 
 
-def _ffn_bytes(replicas: Replicas, model: Model, name: str) -> Floats:
-    ffn = model.ffn[name]
-    zero = np.zeros_like(replicas.tp)
+def _ffn_bytes(replicas: Replicas, ffn: Ffn | Moe | None) -> Floats | float:
+    if ffn is None:
+        return 0.0
+    hidden, tp = replicas.model.hidden_size, replicas.tp
+    counts = ffn_parameters(ffn, hidden)
+    formats = replicas.formats
     if not isinstance(ffn, Moe):
-        elements = sum((m.elements for m in ffn_matrices(ffn, model.hidden_size, replicas.tp)), zero)
-        return elements * module_bytes(replicas, "ffn")
-    shared = sum((m.elements for m in shared_matrices(ffn, model.hidden_size, replicas.tp)), zero)
-    routed = 3.0 * ffn.experts * model.hidden_size * ffn.intermediate_size / (replicas.tp * replicas.dp)
+        small = counts["ffn"] - _elements(ffn_matrices(ffn, hidden, np.ones((1, 1))))
+        return _elements(ffn_matrices(ffn, hidden, tp)) * formats["ffn"].weight_bytes + 2.0 * small
     return (
-        routed * replicas.expert_pad * module_bytes(replicas, "experts")
-        + shared * module_bytes(replicas, "shared_experts")
-        + 2.0 * ffn.experts * model.hidden_size
+        counts["experts"] / (tp * replicas.dp) * replicas.expert_pad * formats["experts"].weight_bytes
+        + _elements(shared_matrices(ffn, hidden, tp)) * formats["shared_experts"].weight_bytes
+        + _elements(latent_matrices(ffn, hidden, tp)) * formats["latent"].weight_bytes
+        + 2.0 * counts["router"]
     )
 
 
-def kv_bytes_per_token(replicas: Replicas) -> tuple[Floats, Floats, float]:
-    """Return KV bytes of one token on one rank: layers without a window, layers with one, and the longest window."""
-    full, windowed, window = np.zeros_like(replicas.tp), np.zeros_like(replicas.tp), 0.0
-    for (name, _), count in replicas.model.blocks().items():
-        attention = replicas.model.attention[name]
-        one = count * kept_values(attention, replicas.tp) * replicas.kv_bytes
-        if isinstance(attention, Gqa) and attention.window:
-            windowed = windowed + one
-            window = max(window, float(attention.window))
-        else:
-            full = full + one
-    return full, windowed, window
+def _elements(matrices: list[Matrix]) -> Floats:
+    return sum((m.elements for m in matrices), np.zeros((1, 1)))
 
 
-def kept_values(attention: Gqa | Mla, tp: Floats) -> Floats:
-    """Return how many values one rank keeps for one token of one layer."""
-    if isinstance(attention, Mla):
-        return np.full_like(tp, attention.kv_width)
-    return np.maximum(attention.kv_heads / tp, 1.0) * attention.kv_width
+def _kept(replicas: Replicas) -> tuple[dict[float, Floats], Floats]:
+    """Return KV bytes of one token of all layers by how far back they are kept, and the state of one sequence."""
+    found: dict[float, Floats] = {math.inf: np.zeros_like(replicas.tp)}
+    state = np.zeros_like(replicas.tp)
+    for mixer, _, count in replicas.model.runs():
+        if mixer is None:
+            continue
+        state = state + count * state_bytes(mixer) / replicas.tp
+        for part in kept(mixer):
+            values = part.values / np.minimum(replicas.tp, part.ways)
+            one = values * (INDEX_BYTES if part.index else replicas.kv_bytes) / replicas.cp
+            found[part.back] = found.get(part.back, np.zeros_like(replicas.tp)) + count * one
+    return found, state

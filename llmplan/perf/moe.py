@@ -1,9 +1,9 @@
-"""Routed experts of one layer on one rank: two grouped matrix products, three matrices.
+"""Routed experts of one layer on one rank: two grouped matrix products, m = 3 matrices (2 without a gate).
 
     r     = T·k / ep · λ                         rows of the most loaded rank, λ its load over the mean
     E_act = (E/ep) · (1 − (1 − k/E)^T)           experts that see a token, uniform routing
-    FLOP  = 2·r·3·H·I
-    bytes = E_act·3·H·I·w + 4·T·H/ep + r·(2·H + 4·I)
+    FLOP  = 2·r·m·H·I
+    bytes = E_act·m·H·I·w + 4·T·H/ep + r·(2·H + 2·(m − 1)·I)
 
 Limits: uniform routing understates skew; measured routing tables replace E_act and λ later (8 → 11 % error without).
 """
@@ -28,6 +28,7 @@ def experts(
     ep: Floats | float,
     weight_bytes: Floats | float,
     imbalance: Floats | float = 1.0,
+    matrices: int = 3,
 ) -> Work:
     """Return the work of the routed experts of the most loaded rank.
 
@@ -36,7 +37,7 @@ def experts(
     tokens : array
         Tokens of the step over all ranks.
     hidden : float
-        Width of the model.
+        Width that experts read and write.
     inter : array or float
         Width of one expert on this rank (divided by its tensor parallelism).
     counts : (experts, experts_per_token)
@@ -47,13 +48,15 @@ def experts(
         Bytes of one weight. [B]
     imbalance : array or float
         Rows of the most loaded rank over the mean.
+    matrices : int
+        Of one expert: 3, or 2 without a gate.
     """
     total, top_k = counts
     rows = tokens * top_k / ep * imbalance
-    matrices = 3.0 * hidden * inter
+    weights = matrices * hidden * inter
     return Work(
-        flop=2.0 * rows * matrices,
-        moved_bytes=active_experts(tokens, total, top_k) / ep * matrices * weight_bytes
+        flop=2.0 * rows * weights,
+        moved_bytes=active_experts(tokens, total, top_k) / ep * weights * weight_bytes
         + 4.0 * tokens * hidden / ep
-        + rows * (2.0 * hidden + 4.0 * inter),
+        + rows * (2.0 * hidden + 2.0 * (matrices - 1) * inter),
     )

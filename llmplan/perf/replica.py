@@ -34,7 +34,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -45,7 +45,8 @@ from llmplan.perf.attention import causal_pairs
 from llmplan.perf.fits import Replicas
 from llmplan.perf.memory import MemoryBudget, memory_budget
 from llmplan.perf.roofline import Floats
-from llmplan.perf.step import PAIRS_UNIT, StepCost, step_cost
+from llmplan.perf.step import PAIRS_UNIT, StepCost, context_feature, pairs_feature, step_cost
+from llmplan.spec.caches import reaches
 from llmplan.spec.workload import Bucket, Slo
 
 Booleans = NDArray[np.bool_]
@@ -71,7 +72,8 @@ class ReplicaCost:
     mixes: Floats
     first_token_steps: Floats
     pp: Floats
-    window_tokens: float
+    reaches: tuple[float, ...]
+    """How many cached tokens the model's attention reads at most, one for each kind."""
 
 
 def replica_cost(replicas: Replicas) -> ReplicaCost:
@@ -85,7 +87,7 @@ def replica_cost(replicas: Replicas) -> ReplicaCost:
         mixes=replicas.mixes,
         first_token_steps=replicas.first_token_steps,
         pp=replicas.pp,
-        window_tokens=memory.window_tokens,
+        reaches=reaches(replicas.model),
     )
 
 
@@ -102,24 +104,27 @@ class Requests:
     """o₁: decode steps of one request."""
     decodes_tail: Floats
     """The same of a long answer: at the percentile of its E2E bound, or the 95th."""
-    context: Floats
-    """Mean tokens whose KV one decode reads."""
-    window_context: Floats
+    contexts: Mapping[float, Floats]
+    """Mean cached tokens that one decode reads, by the reach of the attention."""
     reserved: Floats
     """Tokens whose KV a request holds at its end, for the memory limit."""
     largest: Floats
     """Tokens of the largest request: it must fit alone."""
-    pairs: Floats
-    """Query-key pairs of one prompt, layers without a window."""
-    window_pairs: Floats
+    pairs: Mapping[float, Floats]
+    """Query-key pairs of one prompt, by the reach of the attention."""
     gap_cv: float = 1.0
     """Coefficient of variation of the gaps between arrivals; 0: closed loop or clockwork."""
     closed: bool = False
     """A fixed number in flight: nothing can pile up without end."""
 
+    @property
+    def context(self) -> Floats:
+        """Mean tokens of a request while it decodes."""
+        return self.contexts[math.inf]
 
-def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float, closed: bool = False) -> Requests:
-    """Return buckets as (1, B) arrays.
+
+def requests_of(buckets: Sequence[Bucket], reaches: Sequence[float], gap_cv: float, closed: bool = False) -> Requests:
+    """Return buckets as (1, B) arrays, for attention of these reaches.
 
     The mean context of a decode weighs long answers by their length: input + E[o²] / (2·E[o]).
     """
@@ -127,19 +132,16 @@ def requests_of(buckets: Sequence[Bucket], window_tokens: float, gap_cv: float, 
     cached = np.floor(row["input_tokens"] * row["cached_share"])
     prompt = np.maximum(row["input_tokens"] - cached, 1.0)
     context = row["input_tokens"] + row["output_tokens_square"] / (2 * row["output_tokens"])
-    window = window_tokens or math.inf
     return Requests(
         prompt=prompt,
         prompt_square=prompt**2,
         cached=cached,
         decodes=np.maximum(row["output_tokens"] - 1, FEWEST_DECODES),
         decodes_tail=np.maximum(row["output_tokens_tail"] - 1, FEWEST_DECODES),
-        context=context,
-        window_context=np.minimum(context, window),
+        contexts={reach: np.minimum(context, reach) for reach in reaches},
         reserved=row["input_tokens"] + row["output_tokens"],
         largest=row["input_tokens_max"] + row["output_tokens_max"],
-        pairs=causal_pairs(prompt, cached),
-        window_pairs=causal_pairs(prompt, cached, window_tokens or None),
+        pairs={reach: causal_pairs(prompt, cached, reach) for reach in reaches},
         gap_cv=gap_cv,
         closed=closed,
     )
@@ -180,12 +182,10 @@ def mixed(kinds: Requests, rates: Floats) -> Requests:
         cached=mean(kinds.cached),
         decodes=mean(kinds.decodes),
         decodes_tail=mean(kinds.decodes_tail),
-        context=mean(kinds.context, by_steps),
-        window_context=mean(kinds.window_context, by_steps),
+        contexts={reach: mean(context, by_steps) for reach, context in kinds.contexts.items()},
         reserved=mean(kinds.reserved, by_steps),
         largest=np.max(used, axis=1, keepdims=True),
-        pairs=mean(kinds.pairs),
-        window_pairs=mean(kinds.window_pairs),
+        pairs={reach: mean(pairs) for reach, pairs in kinds.pairs.items()},
         gap_cv=kinds.gap_cv,
         closed=kinds.closed,
     )
@@ -327,8 +327,7 @@ def _decode_step_s(cost: ReplicaCost, requests: Requests, in_step: Floats) -> Fl
             "steps": np.ones_like(n),
             "tokens": n,
             "sequences": n,
-            "decode_context": n * requests.context,
-            "decode_window_context": n * requests.window_context,
+            **_contexts(requests, n),
         }
     )
 
@@ -339,7 +338,7 @@ def _mixed_step_s(cost: ReplicaCost, requests: Requests, n: Floats, chunk: Float
     together = cost.step.cycle_s(features)
     if np.all(cost.mixes > 0):
         return together
-    decode = ("decode_context", "decode_window_context")
+    decode = _contexts(requests, n)
     apart = {k: v for k, v in features.items() if k not in decode}
     alone = cost.step.cycle_s({**apart, "tokens": chunk, "sequences": finished})
     return np.where(cost.mixes > 0, together, _decode_step_s(cost, requests, n) + alone)
@@ -352,12 +351,15 @@ def step_features(requests: Requests, n: Floats, chunk: Floats, finished: Floats
         "steps": np.ones_like(n + chunk),
         "tokens": n + chunk,
         "prefill_tokens": np.zeros_like(n) + chunk,
-        "prefill_pairs": part * requests.pairs / PAIRS_UNIT,
-        "prefill_window_pairs": part * requests.window_pairs / PAIRS_UNIT,
+        **{pairs_feature(reach): part * pairs / PAIRS_UNIT for reach, pairs in requests.pairs.items()},
         "sequences": n + finished,
-        "decode_context": n * requests.context,
-        "decode_window_context": n * requests.window_context,
+        **_contexts(requests, n),
     }
+
+
+def _contexts(requests: Requests, n: Floats) -> dict[str, Floats]:
+    """Return the cached tokens that n decodes read, by feature."""
+    return {context_feature(reach): n * context for reach, context in requests.contexts.items()}
 
 
 Feasible = Callable[[Operating], Booleans]

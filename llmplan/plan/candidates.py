@@ -29,7 +29,7 @@ from llmplan.perf.roofline import Floats
 from llmplan.spec.deployment import Deployment, DeploymentRequest, KvPolicy, Layout, Stage
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Gpu, Offer
-from llmplan.spec.model import Gqa, KvDtype, Mla, Model, Moe, WeightDtype
+from llmplan.spec.model import Compressed, Delta, KvDtype, Mamba1, Mixer, Model, Moe, WeightDtype
 from llmplan.spec.plan import Excuse
 from llmplan.spec.workload import Bucket
 from llmplan.units import brief
@@ -187,12 +187,23 @@ def _cuts(ranks: int, sparse: bool) -> Iterator[tuple[int, int, int]]:
 
 
 def _divides(model: Model, layout: Layout) -> bool:
-    heads = all(a.heads % layout.tp == 0 for a in model.attention.values() if isinstance(a, Gqa | Mla))
+    heads = all(size % layout.tp == 0 for mixer in model.attention.values() for size in _cut_sizes(mixer))
     experts = all(f.experts % layout.ep == 0 for f in model.ffn.values() if isinstance(f, Moe))
     widths = [
         f.intermediate_size * layout.ep % (layout.tp * layout.dp) == 0 for f in model.ffn.values() if isinstance(f, Moe)
     ]
     return heads and experts and all(widths)
+
+
+def _cut_sizes(mixer: Mixer) -> tuple[int, ...]:
+    """Return the numbers that tensor parallelism must divide: heads, groups of heads, inner channels."""
+    if isinstance(mixer, Compressed):
+        return mixer.heads, mixer.output_groups
+    if isinstance(mixer, Delta):
+        return mixer.key_heads, mixer.value_heads
+    if isinstance(mixer, Mamba1):
+        return (mixer.inner_size,)
+    return (mixer.heads,)
 
 
 def _as_wanted(wanted: DeploymentRequest, layout: Layout) -> bool:

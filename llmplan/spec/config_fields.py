@@ -36,7 +36,7 @@ class Fields:
     def count(self, *keys: str, missing: int | None = None, most: int = MOST) -> int:
         """Return a number that is 1 or more."""
         key, value = self.get(*keys)
-        fallback = self.defaults.get(key, missing)
+        fallback = next((self.defaults[k] for k in keys if k in self.defaults), missing)
         if value is None and fallback is not None:
             return fallback
         if value is None:

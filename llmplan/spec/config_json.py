@@ -19,8 +19,10 @@ from llmplan.spec.base import NAME_PATTERN
 from llmplan.spec.config_fields import NO_GUESS, Fields, as_object, shown
 from llmplan.spec.config_keys import (
     BEYOND,
+    CONTEXT,
     EXPERTS,
     FAMILIES,
+    HIDDEN,
     LATENT,
     MTP,
     NESTS,
@@ -29,13 +31,15 @@ from llmplan.spec.config_keys import (
     SENSES,
     SHARED,
     TOP_K,
+    VOCABULARY,
     WINDOW,
     WITHOUT_EFFECT,
     Family,
 )
 from llmplan.spec.config_layers import Stack
+from llmplan.spec.config_vision import vision_parameters
 from llmplan.spec.config_weights import read_weights
-from llmplan.spec.model import Model
+from llmplan.spec.model import Model, Moe
 
 
 def model_from_config(
@@ -43,6 +47,7 @@ def model_from_config(
     where: str,
     name: str | None = None,
     quantization: Mapping[str, Any] | None = None,
+    model_type: str | None = None,
 ) -> tuple[Model, list[str]]:
     """Return the model that a parsed `config.json` describes, and what was not understood.
 
@@ -56,6 +61,8 @@ def model_from_config(
         Name of the model; by default from `_name_or_path`, else from the folder or file in `where`.
     quantization : mapping, optional
         The `hf_quant_config.json` beside it; it governs over the `quantization_config` inside.
+    model_type : str, optional
+        The architecture of a file that names none.
 
     Returns
     -------
@@ -69,11 +76,11 @@ def model_from_config(
 
     Notes
     -----
-    A vision or audio tower is not counted; a warning says so.
+    A vision tower is counted apart from the text model, an audio tower not at all; a warning says so.
     """
-    outer = Fields(as_object(config, where, "a config.json"), where)
+    outer = Fields(in_hub_names(as_object(config, where, "a config.json")), where)
     text = _language_model(outer)
-    family = _family(text)
+    family = _family(outer, text, model_type)
     for fields in (outer, text) if text is not outer else (outer,):
         _refuse_beyond(fields, family if fields is text else None)
     text = replace(text, defaults=family.defaults)
@@ -87,19 +94,62 @@ def model_from_config(
         name=model_name,
         hf_id=_hf_id(outer) or model_name,
         family=family.name,
-        hidden_size=text.count("hidden_size"),
-        vocab_size=text.count("vocab_size"),
+        hidden_size=text.count(*HIDDEN),
+        vocab_size=text.count(*VOCABULARY),
         tie_embeddings=_tied(outer, text, family),
-        max_context_tokens=text.count("max_position_embeddings"),
+        max_context_tokens=text.count(*CONTEXT),
         weights=weights,
         attention=stack.attention,
         ffn=stack.ffn,
         layers=stack.runs(),
-        norms_per_layer=family.norms_per_layer,
+        norms_per_layer=_norms(text, family, stack),
+        norm_bias=family.norm_bias,
+        embedding_norm=family.embedding_norm,
+        head_bias=text.flag("lm_head_bias", missing=family.head_bias),
+        position_embeddings=0 if family.positions is None else text.count(*CONTEXT) + family.positions,
+        residual_streams=text.count("hc_mult", missing=1),
         mtp_layers=text.whole(*MTP),
+        vision_parameters=vision_parameters(outer, text.count(*HIDDEN)),
         source=where,
     )
-    return model, [*_unread(outer, text), *warnings]
+    return model, [*_unread(outer, text, family), *warnings]
+
+
+REFERENCE_NAMES = {
+    "dim": "hidden_size",
+    "inter_dim": "intermediate_size",
+    "moe_inter_dim": "moe_intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_dense_layers": "first_k_dense_replace",
+    "n_heads": "num_attention_heads",
+    "n_activated_experts": "num_experts_per_tok",
+    "max_seq_len": "max_position_embeddings",
+}
+"""Keys of DeepSeek's reference code, and what the hub calls them."""
+REFERENCE_WITHOUT_EFFECT = ("n_expert_groups", "n_limited_groups", "route_scale", "score_func", "mscale", "dtype")
+
+
+def in_hub_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a file of DeepSeek's reference code in the names of the hub; any other as it is."""
+    if not {"dim", "n_layers", "kv_lora_rank"} <= set(config) or "model_type" in config:
+        return config
+    renamed = {REFERENCE_NAMES.get(key, key): value for key, value in config.items()}
+    renamed["model_type"] = "deepseek_v32" if "index_topk" in config else "deepseek_v3"
+    if config.get("dtype") == "fp8":
+        renamed["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    renamed.setdefault("max_position_embeddings", 163840)
+    return {key: value for key, value in renamed.items() if key not in REFERENCE_WITHOUT_EFFECT}
+
+
+def _norms(text: Fields, family: Family, stack: Stack) -> int:
+    """Return the norms of one layer: attention and feed-forward side by side share one."""
+    if text.flag("use_parallel_residual"):
+        return 1
+    if family.name == "falcon":
+        newer = text.flag("new_decoder_architecture") or not text.flag("parallel_attn", missing=True)
+        return text.count("num_ln_in_parallel_attn", missing=2 if newer else 1)
+    sparse = any(isinstance(ffn, Moe) for ffn in stack.ffn.values())
+    return family.norms_per_layer + (family.sparse_norms if sparse else 0)
 
 
 def _language_model(outer: Fields) -> Fields:
@@ -109,8 +159,10 @@ def _language_model(outer: Fields) -> Fields:
     return outer
 
 
-def _family(text: Fields) -> Family:
-    model_type = text.text("model_type")
+def _family(outer: Fields, text: Fields, told: str | None) -> Family:
+    model_type = told or text.text("model_type")
+    if model_type is None and outer.text("model_type") in FAMILIES:
+        model_type = outer.text("model_type")
     if model_type is None:
         raise text.error("model_type", "missing", f"{NO_GUESS}: add the architecture, such as 'llama'")
     if model_type not in FAMILIES:
@@ -126,7 +178,7 @@ def _refuse_beyond(fields: Fields, family: Family | None) -> None:
             continue
         kind = next((kind for kind, keys in BEYOND.items() if keys.fullmatch(str(key))), None)
         kind = foreign.get(str(key), kind)
-        if kind:
+        if kind and not (family and re.fullmatch(family.understands, str(key))):
             raise InputError(f"{fields.where}: unknown {kind} kind {shown(fields.prefix + str(key))}; {NO_GUESS}")
     types = fields.values.get("attn_type_list")  # MiniMax: 1 is softmax attention, 0 is linear
     if types is not None and (not isinstance(types, list) or any(item != 1 for item in types)):
@@ -135,15 +187,16 @@ def _refuse_beyond(fields: Fields, family: Family | None) -> None:
 
 def _foreign(family: Family) -> Iterable[tuple[str, str]]:
     """Return keys of other families, with the kind of block that they would bring."""
-    if not family.latent:
+    latent = family.mixers in ("mla", "indexed-mla", "compressed", "kimi-linear")
+    if not latent and family.mixers != "mimo-v2":
         yield from ((key, "attention") for key in LATENT)
-    if family.latent:
+    if latent:
         yield from ((key, "attention") for key in ("attention_bias", "bias", "qkv_bias"))
-    if not family.expert_width:
+    if family.ffns in ("dense", "none", "nas"):
         yield from ((key, "expert") for key in (*EXPERTS, *TOP_K, *SHARED, *PLACEMENT, "moe_intermediate_size"))
-    if family.qk_norm == "none":
+    if family.mixers == "gqa" and family.qk_norm == "none":
         yield "use_qk_norm", "attention"
-    if family.window == "none":
+    if family.mixers in ("gqa", "falcon", "chatglm", "nas") and family.window == "none":
         yield from ((key, "attention") for key in WINDOW)
 
 
@@ -152,14 +205,15 @@ def _tied(outer: Fields, text: Fields, family: Family) -> bool:
     return text.flag("tie_word_embeddings", missing=outer.flag("tie_word_embeddings", missing=family.tied))
 
 
-def _unread(outer: Fields, text: Fields) -> list[str]:
+def _unread(outer: Fields, text: Fields, family: Family) -> list[str]:
     """Return one line for the keys that nobody understood, and one for the towers left out."""
     warnings = []
     towers = [key for key in SENSES if outer.values.get(key)]
     if towers:
-        warnings.append(f"{outer.where}: {', '.join(towers)}: not counted; llmplan plans for text")
+        counted = "its weights are counted" if towers == ["vision_config"] else "not counted"
+        warnings.append(f"{outer.where}: {', '.join(towers)}: {counted}; llmplan plans for text")
     keys = {str(key) for fields in (outer, text) for key in fields.values}
-    unread = sorted(key for key in keys if _is_unread(key))
+    unread = sorted(key for key in keys if _is_unread(key) and not re.fullmatch(family.understands, key))
     if unread:
         warnings.append(f"{outer.where}: not read: {', '.join(_plain(key) for key in unread)}")
     return warnings

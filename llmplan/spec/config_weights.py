@@ -5,25 +5,57 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
-from typing import Literal
+from typing import Literal, get_args
 
 from llmplan.spec.config_fields import Fields, as_object, shown
-from llmplan.spec.config_keys import Family
+from llmplan.spec.config_keys import HIDDEN, Family
 from llmplan.spec.config_layers import Stack
-from llmplan.spec.model import Ffn, Gqa, Mla, Module, Weights
+from llmplan.spec.model import (
+    Compressed,
+    Delta,
+    Ffn,
+    Gqa,
+    KvDtype,
+    Mamba2,
+    Mixer,
+    Mla,
+    Module,
+    Moe,
+    State,
+    WeightDtype,
+    Weights,
+)
 
 ALWAYS_BF16: frozenset[Module] = frozenset({"embedding", "head", "router", "norms"})
 """Modules that no format read here quantizes."""
 Format = tuple[Literal["bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4"], tuple[int, int] | None]
 """Dtype, and the block of weights that shares a scale where the dtype does not fix it."""
+Matrix = tuple[Module, str, int]
+"""Module, name in the checkpoint, and size."""
 KEPT = ("modules_to_not_convert", "ignored_layers", "exclude_modules", "ignore")
 """Keys that list the modules which are not quantized."""
+MIXED = "MIXED_PRECISION"
+ALGORITHMS: Mapping[str, Format] = {
+    "FP8": ("fp8", None),
+    "FP8_PB_WO": ("fp8", (128, 128)),
+    "FP8_PER_CHANNEL_PER_TOKEN": ("fp8", None),
+    "MXFP8": ("fp8", (1, 32)),
+    "NVFP4": ("nvfp4", None),
+    "W4A16_NVFP4": ("nvfp4", None),
+    "NVFP4_AWQ": ("nvfp4", None),
+    "MXFP4": ("mxfp4", None),
+    "W4A16_AWQ": ("int4", (1, 128)),
+    "W8A16": ("int8", None),
+    "W8A8_SQ_PER_CHANNEL": ("int8", None),
+}
+"""What modelopt calls its formats."""
+KNOWN = "llmplan reads FP8, MXFP8, NVFP4, MXFP4, W4A16_AWQ, W8A16 and their kin"
 
 
 def read_weights(
     outer: Fields, text: Fields, quantization: object, family: Family, stack: Stack
 ) -> tuple[Weights, list[str]]:
-    """Return the format of the weights, and a line for each module that is quantized in part."""
+    """Return the format of the weights, and a line for each list of exceptions that names no matrix of the model."""
     given = _quantization(outer, text, quantization)
     if given is None:
         return Weights(), []
@@ -34,15 +66,111 @@ def read_weights(
         raise given.error("quant_method", f"unknown weight format {shown(method)}", f"llmplan reads {known}")
     dtype, block = reader(given)
     matrices = list(_matrices(text, family, stack))
+    format_of = _format_of(given, text, method, dtype)
+    if method == "mxfp4" and not any(module == "experts" for module, _, _ in matrices):
+        raise given.error("quant_method", "mxfp4 without experts to quantize", "give an MoE model")
+    return _weights(matrices, format_of, dtype, block, _kv_dtype(given)), []
+
+
+def _format_of(given: Fields, text: Fields, method: str, dtype: WeightDtype) -> Callable[[Module, str], WeightDtype]:
+    """Return the rule that tells the format of a matrix by its module and its name."""
     if method == "mxfp4":  # the loaders of this format convert experts and nothing else
-        kept: set[Module] = {module for module, _, _ in matrices if module != "experts"}
-        partial: list[str] = []
-        if kept == {module for module, _, _ in matrices}:
-            raise given.error("quant_method", "mxfp4 without experts to quantize", "give an MoE model")
-    else:
-        kept, partial = _kept(matrices, _stays(given), dtype)
-    weights = Weights(dtype=dtype, scale_block=block, bf16_modules=ALWAYS_BF16 | kept)
-    return weights, [f"{given.where}: {line}" for line in partial]
+        return lambda module, _: "mxfp4" if module == "experts" else "bf16"
+    named = _named_formats(given)
+    if named and method == "fp8":  # experts repacked by modelopt; its exceptions stay what they were
+        return lambda _, name: _longest(named, name) or "fp8"
+    stays = _stays(given)
+    if given.text("quant_algo") == MIXED:
+        return lambda _, name: "bf16" if stays(name) else _longest(named, name) or "bf16"
+    experts = _expert_dtype(text, dtype)
+    return lambda module, name: "bf16" if stays(name) else experts if module == "experts" else dtype
+
+
+def _expert_dtype(text: Fields, dtype: WeightDtype) -> WeightDtype:
+    """Return the format of experts: DeepSeek-V4 keeps them in mxfp4 inside an fp8 file."""
+    named = text.text("expert_dtype")
+    if named is None:
+        return dtype
+    formats: Mapping[str, WeightDtype] = {"fp4": "mxfp4", "mxfp4": "mxfp4", "fp8": "fp8", "bf16": "bf16"}
+    if named not in formats:
+        raise text.error("expert_dtype", f"unknown weight format {shown(named)}", "llmplan reads fp4, fp8 and bf16")
+    return formats[named]
+
+
+def _named_formats(given: Fields) -> dict[str, WeightDtype]:
+    """Return the format of the layers that `quantized_layers` names."""
+    if given.values.get("quantized_layers") is None:
+        return {}
+    layers = given.within("quantized_layers")
+    found: dict[str, WeightDtype] = {}
+    for name in layers.values:
+        algorithm = layers.within(name).text("quant_algo")
+        if algorithm is None or algorithm not in ALGORITHMS:
+            raise layers.error(name[:60], f"unknown weight format {shown(algorithm)}", KNOWN)
+        found[_from_layers(name)] = ALGORITHMS[algorithm][0]
+    return found
+
+
+def _longest(named: Mapping[str, WeightDtype], name: str) -> WeightDtype | None:
+    """Return the format of the longest part of a name that is listed."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        found = named.get(".".join(parts[:end]))
+        if found is not None:
+            return found
+    return None
+
+
+def _from_layers(name: str) -> str:
+    """Return a name from its `layers.` on."""
+    at = name.find("layers.")
+    return name[at:] if at >= 0 else name
+
+
+def _weights(
+    matrices: Sequence[Matrix],
+    format_of: Callable[[Module, str], WeightDtype],
+    dtype: WeightDtype,
+    block: tuple[int, int] | None,
+    kv_dtype: KvDtype | None,
+) -> Weights:
+    """Return the formats of all matrices, as shares of their modules."""
+    sizes: dict[Module, dict[WeightDtype, int]] = {}
+    for module, name, size in matrices:
+        formats = sizes.setdefault(module, {})
+        found = format_of(module, name)
+        formats[found] = formats.get(found, 0) + size
+    whole: dict[WeightDtype, int] = {}
+    for formats in sizes.values():
+        for found, size in formats.items():
+            whole[found] = whole.get(found, 0) + size
+    quantized = [found for found in whole if found != "bf16"]
+    main = max(quantized, key=lambda found: whole[found]) if quantized else dtype
+    kept = {module for module, formats in sizes.items() if set(formats) == {"bf16"}}
+    mixed = {
+        module: {found: round(size / sum(formats.values()), 6) for found, size in sorted(formats.items())}
+        for module, formats in sorted(sizes.items())
+        if set(formats) not in ({"bf16"}, {main})
+    }
+    return Weights(
+        dtype=main,
+        scale_block=block,
+        bf16_modules=ALWAYS_BF16 | kept,
+        mixed=mixed,
+        kv_dtype=kv_dtype,
+    )
+
+
+def _kv_dtype(given: Fields) -> KvDtype | None:
+    """Return the KV format that the checkpoint brings scales for."""
+    named = given.text("kv_cache_quant_algo")
+    if named is not None:
+        kv: Mapping[str, KvDtype] = {"FP8": "fp8", "INT8": "int8"}
+        return kv.get(named)
+    scheme = given.values.get("kv_cache_scheme")
+    if isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
+        return "fp8" if scheme.get("type") == "float" else "int8"
+    return "fp8" if scheme == "FP8" else None
 
 
 def _quantization(outer: Fields, text: Fields, beside: object) -> Fields | None:
@@ -71,11 +199,11 @@ def _mxfp4(given: Fields) -> Format:
 
 def _modelopt(given: Fields) -> Format:
     algorithm = given.text("quant_algo")
-    if algorithm == "FP8":
-        return "fp8", None
-    if algorithm in ("NVFP4", "W4A16_NVFP4"):
-        return "nvfp4", None
-    raise given.error("quant_algo", f"unknown weight format {shown(algorithm)}", "llmplan reads FP8 and NVFP4")
+    if algorithm == MIXED:
+        return "bf16", None
+    if algorithm is not None and algorithm in ALGORITHMS:
+        return ALGORITHMS[algorithm]
+    raise given.error("quant_algo", f"unknown weight format {shown(algorithm)}", KNOWN)
 
 
 def _bits(given: Fields) -> Format:
@@ -127,6 +255,7 @@ def _block(given: Fields, key: str, value: object) -> tuple[int, int]:
 
 FORMATS: Mapping[str, Callable[[Fields], Format]] = {
     "fp8": _fp8,
+    "fbgemm_fp8": _fp8,
     "mxfp4": _mxfp4,
     "modelopt": _modelopt,
     "compressed-tensors": _compressed,
@@ -136,45 +265,81 @@ FORMATS: Mapping[str, Callable[[Fields], Format]] = {
 """The readers of weight formats, by `quant_method`."""
 
 
-def _matrices(text: Fields, family: Family, stack: Stack) -> Iterable[tuple[Module, str, int]]:
+def _matrices(text: Fields, family: Family, stack: Stack) -> Iterable[Matrix]:
     """Yield module, checkpoint name and size of the matrices that a format may quantize."""
-    hidden = text.count("hidden_size")
-    for layer, (attention_name, ffn_name) in enumerate(stack.layers):
-        for part, size in _attention_matrices(stack.attention[attention_name], hidden):
-            yield "attention", f"layers.{layer}.self_attn.{part}", size
-        ffn = stack.ffn[ffn_name]
-        size = hidden * ffn.intermediate_size
-        for part in ("gate_proj", "up_proj", "down_proj"):
-            if isinstance(ffn, Ffn):
-                yield "ffn", f"layers.{layer}.mlp.{part}", size
-                continue
-            yield "experts", f"layers.{layer}.{family.expert_path}.experts.0.{part}", size
-            if ffn.shared_experts:
-                yield "shared_experts", f"layers.{layer}.{family.expert_path}.shared_experts.{part}", size
+    hidden = text.count(*HIDDEN)
+    for layer, (mixer_name, ffn_name) in enumerate(stack.layers):
+        if mixer_name is not None:
+            mixer = stack.attention[mixer_name]
+            is_state = isinstance(mixer, get_args(State))
+            path = family.state_path if is_state else family.attention_path
+            for part, size in _mixer_matrices(mixer, hidden):
+                yield "state" if is_state else "attention", f"layers.{layer}.{path}.{part}", size
+        if ffn_name is not None:
+            for module, part, size in _ffn_matrices(stack.ffn[ffn_name], hidden, family):
+                yield module, f"layers.{layer}.{part}", size
 
 
-def _attention_matrices(attention: Gqa | Mla, hidden: int) -> Iterable[tuple[str, int]]:
-    if isinstance(attention, Gqa):
-        query, key = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
-        return (
-            ("q_proj", hidden * query),
-            ("k_proj", hidden * key),
-            ("v_proj", hidden * key),
-            ("o_proj", hidden * query),
-        )
+def _ffn_matrices(ffn: Ffn | Moe, hidden: int, family: Family) -> Iterable[Matrix]:
+    if isinstance(ffn, Ffn):
+        parts = ("gate_proj", "up_proj", "down_proj") if ffn.kind == "gated" else ("up_proj", "down_proj")
+        for part in parts:
+            yield "ffn", f"{family.block_path}.{part}", hidden * ffn.intermediate_size
+        return
+    parts = ("gate_proj", "up_proj", "down_proj") if ffn.gated else ("up_proj", "down_proj")
+    width = ffn.latent_size or hidden
+    if ffn.latent_size:
+        for part in ("fc1_latent_proj", "fc2_latent_proj"):
+            yield "latent", f"{family.expert_path}.{part}", hidden * width
+    for part in parts:
+        size = ffn.experts * width * ffn.intermediate_size
+        yield "experts", f"{family.expert_path}.experts.0.{part}", size
+        if ffn.shared_experts:
+            inner = ffn.shared_experts * (ffn.shared_intermediate_size or ffn.intermediate_size)
+            yield "shared_experts", f"{family.shared_path}.{part}", hidden * inner
+
+
+def _mixer_matrices(mixer: Mixer, hidden: int) -> Iterable[tuple[str, int]]:
+    """Yield the projections of attention or of a state layer; convolutions, decays and indexers stay as they are."""
+    if isinstance(mixer, Gqa):
+        query = mixer.heads * mixer.head_dim
+        yield "q_proj", hidden * query * (2 if mixer.output_gate == "element" else 1)
+        if not mixer.shares_kv:
+            yield "k_proj", hidden * mixer.kv_heads * mixer.head_dim
+            yield "v_proj", hidden * mixer.kv_heads * (mixer.kv_width - mixer.head_dim)
+        yield "o_proj", hidden * mixer.heads * mixer.value_dim
+    elif isinstance(mixer, Mla):
+        yield from _mla_matrices(mixer, hidden)
+    elif isinstance(mixer, Compressed):
+        query = mixer.heads * mixer.head_dim
+        yield "wq_a", hidden * mixer.q_lora_rank
+        yield "wq_b", mixer.q_lora_rank * query
+        yield "wkv", hidden * mixer.head_dim
+        yield "wo_a", mixer.output_lora_rank * query
+        yield "wo_b", hidden * mixer.output_groups * mixer.output_lora_rank
+    elif isinstance(mixer, Delta):
+        keys, values = mixer.key_heads * mixer.key_head_dim, mixer.value_heads * mixer.value_head_dim
+        yield "in_proj_qkv", hidden * (2 * keys + values)
+        yield "in_proj_z", hidden * values
+        yield "out_proj", hidden * values
+    else:
+        inner = mixer.heads * mixer.head_dim if isinstance(mixer, Mamba2) else mixer.inner_size
+        groups = 2 * mixer.groups * mixer.state_size + mixer.heads if isinstance(mixer, Mamba2) else 0
+        yield "in_proj", hidden * (2 * inner + groups)
+        yield "out_proj", hidden * inner
+
+
+def _mla_matrices(attention: Mla, hidden: int) -> Iterable[tuple[str, int]]:
     a = attention
     query, latent = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim), a.kv_lora_rank
-    queries = (
-        (("q_proj", hidden * query),)
-        if a.q_lora_rank is None
-        else (("q_a_proj", hidden * a.q_lora_rank), ("q_b_proj", a.q_lora_rank * query))
-    )
-    return (
-        *queries,
-        ("kv_a_proj_with_mqa", hidden * (latent + a.qk_rope_head_dim)),
-        ("kv_b_proj", latent * a.heads * (a.qk_nope_head_dim + a.v_head_dim)),
-        ("o_proj", hidden * a.heads * a.v_head_dim),
-    )
+    if a.q_lora_rank is None:
+        yield "q_proj", hidden * query
+    else:
+        yield "q_a_proj", hidden * a.q_lora_rank
+        yield "q_b_proj", a.q_lora_rank * query
+    yield "kv_a_proj_with_mqa", hidden * (latent + a.qk_rope_head_dim)
+    yield "kv_b_proj", latent * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
+    yield "o_proj", hidden * a.heads * a.v_head_dim
 
 
 def _stays(given: Fields) -> Callable[[str], bool]:
@@ -205,22 +370,3 @@ def _pattern(given: Fields, text: str) -> re.Pattern[str]:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError):
         raise given.error("ignore", f"{shown(text)} is no regular expression", "mend the pattern") from None
-
-
-def _kept(
-    matrices: Sequence[tuple[Module, str, int]], stays: Callable[[str], bool], dtype: str
-) -> tuple[set[Module], list[str]]:
-    """Return the modules that stay bf16 by more than half of their weights, and a line for each in part."""
-    total: dict[Module, int] = {}
-    bf16: dict[Module, int] = {}
-    for module, name, size in matrices:
-        total[module] = total.get(module, 0) + size
-        bf16[module] = bf16.get(module, 0) + (size if stays(name) else 0)
-    kept = {module for module in total if 2 * bf16[module] > total[module]}
-    partial = [
-        f"{bf16[module] / total[module]:.0%} of {module} stays bf16; "
-        f"all of it is counted as {'bf16' if module in kept else dtype}"
-        for module in total
-        if 0 < bf16[module] < total[module]
-    ]
-    return kept, partial

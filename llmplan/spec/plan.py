@@ -50,6 +50,8 @@ class Memory(Spec):
     kv_pool_bytes: float
     kv_bytes_per_token: float
     """KV of one token on one rank."""
+    state_bytes: float = 0.0
+    """Fixed state of one sequence on one rank: linear attention and state space layers."""
     kv_tokens: float
     """Tokens whose KV the replica can hold."""
 

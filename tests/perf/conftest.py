@@ -76,7 +76,49 @@ LATENT = SPARSE | {
         }
     },
 }
-MODELS = {fields["name"]: Model.model_validate(fields) for fields in (DENSE, WINDOWED, SPARSE, SHARED, LATENT)}
+INDEXED = LATENT | {
+    "name": "indexed",
+    "attention": {
+        "full": {**LATENT["attention"]["full"], "sparse_tokens": 2000, "indexer": {"heads": 8, "head_dim": 32}}
+    },
+}
+ENTRIES = {
+    "kind": "compressed",
+    "heads": 16,
+    "head_dim": 64,
+    "q_lora_rank": 200,
+    "output_groups": 4,
+    "output_lora_rank": 100,
+    "window": 128,
+}
+CHOSEN = {"compress_ratio": 4, "sparse_tokens": 400, "indexer": {"heads": 4, "head_dim": 16}}
+COMPRESSED = SPARSE | {
+    "name": "compressed",
+    "attention": {"near": ENTRIES, "far": {**ENTRIES, **CHOSEN}},
+    "layers": [{"count": 2, "attention": "near", "ffn": "ffn"}, {"count": 8, "attention": "far", "ffn": "ffn"}],
+}
+DELTA = {
+    "kind": "delta",
+    "key_heads": 8,
+    "value_heads": 16,
+    "key_head_dim": 32,
+    "value_head_dim": 32,
+    "conv_kernel": 4,
+}
+LINEAR = DENSE | {
+    "name": "linear",
+    "attention": {**DENSE["attention"], "linear": DELTA},
+    "layers": [{"count": 8, "attention": "linear", "ffn": "ffn"}, {"count": 2, "attention": "full", "ffn": "ffn"}],
+}
+SSM = {"kind": "mamba2", "heads": 16, "head_dim": 32, "state_size": 64, "groups": 2, "conv_kernel": 4}
+SINGLE = DENSE | {
+    "name": "single",
+    "attention": {**DENSE["attention"], "ssm": SSM},
+    "ffn": {"ffn": {"kind": "plain", "intermediate_size": 4000}},
+    "layers": [{"count": 4, "attention": "ssm"}, {"count": 3, "ffn": "ffn"}, {"count": 1, "attention": "full"}],
+}
+TOYS = (DENSE, WINDOWED, SPARSE, SHARED, LATENT, INDEXED, COMPRESSED, LINEAR, SINGLE)
+MODELS = {fields["name"]: Model.model_validate(fields) for fields in TOYS}
 
 FORMATS = ("bf16", "fp8", "int4", "nvfp4")
 

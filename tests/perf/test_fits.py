@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmplan.perf.fits import COLLECTIVES, FAMILIES, Device, fit_key, gathered
-from llmplan.perf.formats import WEIGHT_BYTES
+from llmplan.perf.fits import COLLECTIVES, FAMILIES, MODULES, Device, attention_key, gathered, product_key
+from llmplan.perf.formats import WEIGHT_BYTES, bytes_per_weight
 from llmplan.spec.deployment import Deployment
 from llmplan.spec.fits import Fits
 from llmplan.spec.hardware import Link
@@ -30,6 +30,7 @@ def test_each_replica_is_a_row(toy):
     assert r.pp.tolist() == [[1], [1], [2]]
     assert r.basis == ("datasheet",) * 3
     assert set(r.constants) == set(FAMILIES)
+    assert set(r.formats) == set(MODULES)
     assert set(r.links) == set(COLLECTIVES)
     assert r.memory_bytes.tolist() == [[1e11]] * 3
 
@@ -43,16 +44,47 @@ def test_several_devices_take_more_of_the_framework(toy):
 @pytest.mark.parametrize(("weight_dtype", "rate"), [("bf16", 1e14), ("fp8", 2e14), ("int4", 1e14), ("nvfp4", 4e14)])
 def test_a_weight_format_computes_at_its_own_rate(toy, weight_dtype, rate):
     r = toy.replicas("dense", weight_dtype=weight_dtype)
-    assert r.flop_per_s == rate
-    assert r.bf16_flop_per_s == 1e14
-    assert r.weight_bytes == WEIGHT_BYTES[weight_dtype]
+    assert r.formats["ffn"].flop_per_s == rate
+    assert r.formats["router"].flop_per_s == r.bf16_flop_per_s == 1e14
+    assert r.formats["ffn"].weight_bytes == WEIGHT_BYTES[weight_dtype]
+    assert r.formats["head"].weight_bytes == 2
 
 
 def test_a_block_of_fp8_weights_brings_its_scale(toy):
     scaled = Model.model_validate(toy.dense | {"weights": {"dtype": "fp8", "scale_block": [128, 128]}})
-    assert toy.replicas(scaled, weight_dtype="fp8").weight_bytes == 1 + 4 / 128**2
-    assert toy.replicas(scaled, weight_dtype="int4").weight_bytes == WEIGHT_BYTES["int4"]
-    assert toy.replicas("dense", weight_dtype="fp8").weight_bytes == 1
+
+    def weight_bytes(model, weight_dtype):
+        return toy.replicas(model, weight_dtype=weight_dtype).formats["ffn"].weight_bytes
+
+    assert weight_bytes(scaled, "fp8") == 1 + 4 / 128**2
+    assert weight_bytes(scaled, "int4") == WEIGHT_BYTES["int4"]
+    assert weight_bytes("dense", "fp8") == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block", "size"),
+    [
+        ("bf16", None, 2),
+        ("fp8", (1, 32), 1 + 1 / 32),
+        ("int4", (1, 32), 0.5 + 2 / 32),
+        ("int4", None, 0.5 + 2 / 128),
+        ("int8", (1, 128), 1 + 2 / 128),
+        ("mxfp4", (128, 128), 0.5 + 1 / 32),
+    ],
+)
+def test_a_weight_carries_its_part_of_the_scale(dtype, block, size):
+    assert bytes_per_weight(dtype, block) == size
+
+
+def test_a_module_in_two_formats_weighs_their_mean_and_computes_as_the_larger(toy):
+    formats = {"dtype": "nvfp4", "mixed": {"attention": {"fp8": 0.75, "bf16": 0.25}}}
+    mixed = Model.model_validate(toy.dense | {"weights": formats})
+    own = toy.replicas(mixed, weight_dtype="nvfp4").formats
+    assert own["attention"].weight_bytes == 0.75 * 1 + 0.25 * 2
+    assert own["attention"].flop_per_s == 2e14
+    assert own["ffn"].flop_per_s == 4e14
+    asked = toy.replicas(mixed, weight_dtype="fp8").formats
+    assert asked["attention"].weight_bytes == asked["ffn"].weight_bytes == 1
 
 
 def test_experts_are_padded_to_what_the_engine_asks_for(toy):
@@ -62,26 +94,22 @@ def test_experts_are_padded_to_what_the_engine_asks_for(toy):
 
 
 @pytest.mark.parametrize(
-    ("family", "weight_dtype", "kv_dtype", "key"),
+    ("family", "kv_dtype", "key"),
     [
-        ("gemm", "bf16", "bf16", "gemm.bf16"),
-        ("gemm", "int4", "bf16", "gemm.int4"),
-        ("gemm_bf16", "int4", "bf16", "gemm.bf16"),
-        ("moe", "fp8", "bf16", "moe.fp8"),
-        ("attention_decode", "fp8", "bf16", "attention_decode.bf16"),
-        ("attention_decode", "bf16", "fp8", "attention_decode.fp8"),
-        ("mla_prefill", "bf16", "int4", "mla_prefill.fp8"),
+        ("attention_decode", "bf16", "attention_decode.bf16"),
+        ("attention_decode", "fp8", "attention_decode.fp8"),
+        ("mla_prefill", "int4", "mla_prefill.fp8"),
     ],
 )
-def test_a_family_takes_the_constants_of_its_format(toy, family, weight_dtype, kv_dtype, key):
-    assert fit_key(family, toy.models["dense"], deployment(weight_dtype, kv_dtype)) == key
+def test_attention_takes_the_constants_of_its_kv_format(family, kv_dtype, key):
+    assert attention_key(family, deployment("fp8", kv_dtype)) == key
 
 
-def test_a_checkpoint_with_scaled_blocks_has_kernels_of_its_own(toy):
-    scaled = Model.model_validate(toy.dense | {"weights": {"dtype": "fp8", "scale_block": [128, 128]}})
-    assert fit_key("gemm", scaled, deployment("fp8")) == "gemm.fp8_block"
-    assert fit_key("moe", scaled, deployment("fp8")) == "moe.fp8_block"
-    assert fit_key("gemm", toy.models["dense"], deployment("fp8")) == "gemm.fp8"
+def test_a_checkpoint_with_scaled_blocks_has_kernels_of_its_own():
+    assert product_key("gemm", "fp8", (128, 128)) == "gemm.fp8_block"
+    assert product_key("moe", "fp8", (128, 128)) == "moe.fp8_block"
+    assert product_key("gemm", "fp8", None) == "gemm.fp8"
+    assert product_key("gemm", "int4", (1, 128)) == "gemm.int4"
 
 
 def efficiency(toy, own, generic, weight_dtype):
@@ -97,7 +125,7 @@ def efficiency(toy, own, generic, weight_dtype):
         basis="calibrated",
     )
     r = gathered(toy.models["dense"], [deployment(weight_dtype)], [device], [toy.engine()], [False])
-    return float(np.squeeze(r.constants["gemm"].memory_efficiency))
+    return float(np.squeeze(r.formats["ffn"].constants.memory_efficiency))
 
 
 def test_a_format_nobody_measured_takes_typical_constants_then_those_of_bf16(toy):

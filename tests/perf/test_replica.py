@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -23,7 +24,16 @@ from llmplan.perf.replica import (
 )
 from llmplan.spec.workload import Bucket, Slo
 
-KINDS = [("dense", {}), ("windowed", {"tp": 2}), ("sparse", {"tp": 2, "dp": 2, "ep": 4}), ("latent", {"pp": 2})]
+KINDS = [
+    ("dense", {}),
+    ("windowed", {"tp": 2}),
+    ("sparse", {"tp": 2, "dp": 2, "ep": 4}),
+    ("latent", {"pp": 2}),
+    ("indexed", {"tp": 2}),
+    ("compressed", {}),
+    ("linear", {"tp": 4}),
+    ("single", {}),
+]
 LENGTHS = [(100, 100), (1000, 2), (5000, 50), (20, 2000), (20_000, 100)]
 CASES = [(kind, lengths) for kind in range(len(KINDS)) for lengths in LENGTHS]
 
@@ -54,12 +64,12 @@ def bucket(prompt, output, cached=0.0, square=None, prompt_max=None, output_max=
 
 
 def requests(cost, prompt, output, gap_cv=1.0, **more):
-    return requests_of([bucket(prompt, output, **more)], cost.window_tokens, gap_cv)
+    return requests_of([bucket(prompt, output, **more)], cost.reaches, gap_cv)
 
 
 def every(cost, gap_cv=1.0):
     """One column for each of `LENGTHS`."""
-    return requests_of([bucket(*lengths) for lengths in LENGTHS], cost.window_tokens, gap_cv)
+    return requests_of([bucket(*lengths) for lengths in LENGTHS], cost.reaches, gap_cv)
 
 
 def slo(**bounds):
@@ -87,25 +97,25 @@ def costs(toy):
 
 
 def test_a_bucket_becomes_a_request_by_hand():
-    r = requests_of([bucket(1000, 100, cached=0.25, square=20_000, output_max=400)], 0.0, 1.0)
+    r = requests_of([bucket(1000, 100, cached=0.25, square=20_000, output_max=400)], [inf], 1.0)
     assert cell(r.cached) == 250
     assert cell(r.prompt) == 750
     assert cell(r.decodes) == 99
     assert cell(r.context) == 1000 + 20_000 / 200
     assert cell(r.reserved) == 1100
     assert cell(r.largest) == 1400
-    assert cell(r.pairs) == sum(range(251, 1001))
-    assert cell(r.window_pairs) == cell(r.pairs)
+    assert cell(r.pairs[inf]) == sum(range(251, 1001))
 
 
-def test_a_window_bounds_contexts_and_pairs():
-    r = requests_of([bucket(1000, 100)], 64.0, 1.0)
-    assert cell(r.window_context) == 64
-    assert cell(r.window_pairs) == sum(min(i, 64) for i in range(1, 1001))
+def test_each_reach_bounds_contexts_and_pairs():
+    r = requests_of([bucket(1000, 100)], [64.0, 512.0, inf], 1.0)
+    assert {reach: cell(context) for reach, context in r.contexts.items()} == {64: 64, 512: 512, inf: 1050}
+    assert cell(r.pairs[64]) == sum(min(i, 64) for i in range(1, 1001))
+    assert cell(r.pairs[512]) == sum(min(i, 512) for i in range(1, 1001))
 
 
 def test_a_prompt_that_is_all_cached_still_has_its_last_token():
-    assert cell(requests_of([bucket(100, 10, cached=1.0)], 0.0, 1.0).prompt) == 1
+    assert cell(requests_of([bucket(100, 10, cached=1.0)], [inf], 1.0).prompt) == 1
 
 
 def test_one_kind_alone_is_its_own_mean(costs):
@@ -116,7 +126,7 @@ def test_one_kind_alone_is_its_own_mean(costs):
 
 
 def test_a_mean_request_weighs_prompts_by_rate_and_contexts_by_steps():
-    both = requests_of([bucket(100, 11), bucket(300, 31)], 0.0, 1.0)
+    both = requests_of([bucket(100, 11), bucket(300, 31)], [inf], 1.0)
     mean = mixed(both, np.array([[3.0, 1.0]]))
     assert cell(mean.prompt) == 150
     assert cell(mean.decodes) == 15
@@ -126,7 +136,7 @@ def test_a_mean_request_weighs_prompts_by_rate_and_contexts_by_steps():
 
 
 def test_mean_square_of_prompts_tells_their_spread():
-    both = requests_of([bucket(100, 11), bucket(300, 31)], 0.0, 1.0)
+    both = requests_of([bucket(100, 11), bucket(300, 31)], [inf], 1.0)
     mean = mixed(both, np.array([[1.0, 1.0]]))
     assert cell(mean.prompt_square / mean.prompt**2 - 1) == pytest.approx(0.25)
 
@@ -212,10 +222,8 @@ def test_the_steps_of_steady_state_are_those_of_the_cost(costs):
         "tokens": 520,
         "prefill_tokens": 500,
         "prefill_pairs": 500 * 501 / 2 / 1024,
-        "prefill_window_pairs": 500 * 501 / 2 / 1024,
         "sequences": 21,
         "decode_context": 20 * 550,
-        "decode_window_context": 20 * 550,
     }
     assert cell(state.mixed_step_s) == pytest.approx(cell(cost.step.cycle_s(x)))
 
@@ -375,7 +383,7 @@ def test_capacity_never_rises_when_a_bound_tightens(costs, kind, metric):
             loose.append(slo(**bounds))
             tight.append(slo(**(bounds | {metric: own * rng.uniform(0.1, 1)})))
             kinds.append(bucket(*lengths))
-    asked = requests_of(kinds, costs[kind].window_tokens, 1.0)
+    asked = requests_of(kinds, costs[kind].reaches, 1.0)
     more, less = capacities(costs[kind], asked, loose), capacities(costs[kind], asked, tight)
     assert np.all(less <= more * (1 + 1e-6))
     assert np.mean(less > 0) > 0.1
@@ -389,7 +397,7 @@ def test_capacity_rises_with_bandwidth(toy, model, layout):
     for bandwidth in ("500 GB/s", "1 TB/s", "1.1 TB/s", "4 TB/s"):
         device = toy.gpu(memory_bytes_per_s=bandwidth)
         cost = replica_cost(toy.replicas(model, layout, fits=toy.real, on=device))
-        asked = requests_of([bucket(*lengths) for lengths in LENGTHS] * 3, cost.window_tokens, 1.0)
+        asked = requests_of([bucket(*lengths) for lengths in LENGTHS] * 3, cost.reaches, 1.0)
         found.append(capacities(cost, asked, bounds))
     assert np.all(np.diff(found, axis=0) >= 0)
     assert np.all(found[-1] > 0)
@@ -432,13 +440,13 @@ def test_sequences_memory_and_budget_each_bound_the_batch(toy):
 
     assert most(10, 1000) == 256
     assert most(10, 1000, max_num_seqs=8) == 8
-    assert most(999, 1001, on=toy.gpu(memory_bytes="400 MB")) == pytest.approx((400e6 - 320_040_000) / (2000 * 8000))
+    assert most(999, 1001, on=toy.gpu(memory_bytes="400 MB")) == pytest.approx((400e6 - 320_042_000) / (2000 * 8000))
     assert most(99_000, 1001, max_num_batched_tokens=1000) == pytest.approx(1000 * 1000 / 100_000)
 
 
 def test_a_mix_keeps_the_bounds_of_each_of_its_kinds(costs):
     cost = costs[0]
-    both = requests_of([bucket(100, 100), bucket(4000, 100)], cost.window_tokens, 1.0)
+    both = requests_of([bucket(100, 100), bucket(4000, 100)], cost.reaches, 1.0)
     bounds = bounds_of([slo(ttft=200, tpot=20), slo(ttft=400, tpot=20)])
     state, possible = largest_load(cost, mixed(both, np.array([[3.0, 1.0]])), keeps(bounds, both))
     assert cell(possible)
@@ -455,7 +463,7 @@ def test_replicas_side_by_side_are_as_if_alone(toy):
     together = replica_cost(toy.replicas("dense", *layouts, fits=toy.real))
     buckets = [bucket(*lengths) for lengths in LENGTHS]
     bounds = keeps(bounds_of([slo(ttft=5000, tpot=20)] * len(buckets)))
-    state, _ = largest_load(together, requests_of(buckets, 0.0, 1.0), bounds)
+    state, _ = largest_load(together, requests_of(buckets, together.reaches, 1.0), bounds)
     assert state.requests_per_s.shape == (3, 5)
     for row, layout in enumerate(layouts):
         cost = replica_cost(toy.replicas("dense", layout, fits=toy.real))

@@ -5,87 +5,33 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from small_configs import (
+    DEEPSEEK,
+    DEEPSEEK_V4,
+    FP8,
+    GEMMA3,
+    GEMMA3_TEXT,
+    GLM_DSA,
+    GPT_OSS,
+    KIMI_LINEAR,
+    LLAMA,
+    NAS,
+    NAS_FACTOR,
+    NAS_LINEAR,
+    NEMOTRON,
+    QWEN3,
+    QWEN3_MOE,
+    QWEN3_NEXT,
+    SMALL,
+    WHERE,
+    small_file,
+    without,
+)
 
 from llmplan.errors import InputError
 from llmplan.spec.config_json import FAMILIES, model_from_config
 from llmplan.spec.model import Gqa, Mla, Model, Moe
 from llmplan.spec.parameters import parameters
-
-WHERE = "tiny-llama/config.json"
-
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 4096,
-    "torch_dtype": "bfloat16",
-    "rope_theta": 500000.0,
-}
-QWEN3 = LLAMA | {"model_type": "qwen3", "head_dim": 16}
-QWEN3_MOE = QWEN3 | {
-    "model_type": "qwen3_moe",
-    "num_experts": 8,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32,
-}
-DEEPSEEK: dict[str, Any] = {
-    "model_type": "deepseek_v3",
-    "hidden_size": 64,
-    "intermediate_size": 256,
-    "moe_intermediate_size": 32,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 8,
-    "q_lora_rank": 24,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 4,
-    "v_head_dim": 8,
-    "n_routed_experts": 16,
-    "n_shared_experts": 1,
-    "num_experts_per_tok": 4,
-    "first_k_dense_replace": 2,
-    "moe_layer_freq": 1,
-    "topk_method": "noaux_tc",
-    "num_nextn_predict_layers": 1,
-    "vocab_size": 1000,
-    "max_position_embeddings": 4096,
-}
-GPT_OSS = LLAMA | {
-    "model_type": "gpt_oss",
-    "head_dim": 8,
-    "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-    "attention_bias": True,
-    "sliding_window": 128,
-    "layer_types": ["sliding_attention", "full_attention"] * 2,
-    "quantization_config": {
-        "quant_method": "mxfp4",
-        "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "lm_head"],
-    },
-}
-GEMMA3_TEXT = LLAMA | {
-    "model_type": "gemma3_text",
-    "num_hidden_layers": 8,
-    "head_dim": 16,
-    "sliding_window": 1024,
-    "sliding_window_pattern": 6,
-}
-GEMMA3: dict[str, Any] = {
-    "model_type": "gemma3",
-    "text_config": GEMMA3_TEXT,
-    "vision_config": {"hidden_size": 32},
-    "image_token_index": 262144,
-}
-
-
-def without(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in keys}
 
 
 def read(config: Mapping[str, Any], **changes: Any) -> Model:
@@ -105,7 +51,7 @@ def moe(config: Mapping[str, Any], **changes: Any) -> Moe:
 
 
 def runs(model: Model) -> list[tuple[int, str, str]]:
-    return [(run.count, run.attention, run.ffn) for run in model.layers]
+    return [(run.count, run.attention, run.ffn) for run in model.layers_in_order()]
 
 
 def total(config: Mapping[str, Any]) -> int:
@@ -292,8 +238,8 @@ def test_the_language_model_is_found_in_its_nest_and_the_tower_is_left_out():
     model, warnings = model_from_config(GEMMA3, WHERE)
     assert model.family == "gemma3"
     assert model.tie_embeddings
-    assert model.vision_parameters == 0
-    assert warnings == [f"{WHERE}: vision_config: not counted; llmplan plans for text"]
+    assert model.vision_parameters == 0  # a tower without a depth
+    assert warnings == [f"{WHERE}: vision_config: its weights are counted; llmplan plans for text"]
 
 
 def test_gemma3_files_may_leave_out_what_its_class_says():
@@ -424,11 +370,44 @@ def test_awq_and_gptq_are_int4_in_groups(method):
     assert (weights.dtype, weights.scale_block, weights.bf16_modules) == ("int4", (1, 128), ENDS)
 
 
-def test_a_module_kept_in_part_counts_as_its_larger_part_and_says_so():
+def test_a_module_kept_in_part_has_a_share_in_each_format():
     config = LLAMA | {"quantization_config": {"quant_method": "fp8", "ignored_layers": ["model.layers.0.self_attn"]}}
     model, warnings = model_from_config(config, WHERE)
     assert model.weights.bf16_modules == ENDS
-    assert warnings == [f"{WHERE}: 25% of attention stays bf16; all of it is counted as fp8"]
+    assert model.weights.mixed == {"attention": {"bf16": 0.25, "fp8": 0.75}}
+    assert model.weights.shares("ffn") == {"fp8": 1}
+    assert warnings == []
+
+
+def test_layers_may_name_their_formats():
+    layers = {f"model.layers.{i}.mlp.{part}_proj": {"quant_algo": "NVFP4"} for i in range(4) for part in ("up", "down")}
+    layers |= {f"model.layers.{i}.self_attn.q_proj": {"quant_algo": "FP8"} for i in range(4)}
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    weights = quantized(LLAMA, **mixed).weights
+    assert weights.dtype == "nvfp4"
+    assert weights.mixed["ffn"] == pytest.approx({"bf16": 1 / 3, "nvfp4": 2 / 3}, abs=1e-5)
+    assert weights.mixed["attention"] == pytest.approx({"bf16": 0.6, "fp8": 0.4}, abs=1e-5)
+
+
+def test_experts_repacked_inside_an_fp8_file_leave_the_rest_as_it_was():
+    layers = {f"layers.{i}.mlp.experts": {"quant_algo": "NVFP4"} for i in range(6)}
+    ignored = ["*.self_attn.*", "*.mlp.shared_experts.*"]
+    weights = quantized(DEEPSEEK, quant_method="fp8", quantized_layers=layers, ignore=ignored).weights
+    assert weights.shares("experts") == {"nvfp4": 1}
+    assert weights.shares("attention") == weights.shares("ffn") == {"fp8": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "kv_dtype"),
+    [
+        ({"kv_cache_quant_algo": "FP8"}, "fp8"),
+        ({"kv_cache_scheme": {"num_bits": 8, "type": "float"}}, "fp8"),
+        ({"kv_cache_quant_algo": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_checkpoint_may_bring_scales_for_the_cache(given, kv_dtype):
+    assert quantized(LLAMA, quant_algo="FP8", **given).weights.kv_dtype == kv_dtype
 
 
 # ---- refusals ----
@@ -500,7 +479,21 @@ HOSTILE: dict[str, tuple[Any, str]] = {
         "quantization_config.quant_method: unknown weight format None; ",
     ),
     "unknown method": (LLAMA | {"quantization_config": {"quant_method": "aqlm"}}, "unknown weight format 'aqlm'; "),
-    "mixed formats": (LLAMA | {"quantization_config": MIXED}, "quant_algo: unknown weight format 'MIXED_PRECISION'; "),
+    "mixed unknown": (
+        LLAMA | {"quantization_config": MIXED | {"quantized_layers": {"a": {"quant_algo": "FP3"}}}},
+        "quantized_layers.a: unknown weight format 'FP3'; ",
+    ),
+    "a short pattern": (NEMOTRON | {"hybrid_override_pattern": "MX"}, "unknown block kind 'X'"),
+    "no pattern": (without(NEMOTRON, "hybrid_override_pattern"), "num_hidden_layers: missing; "),
+    "no intervals": (without(QWEN3_NEXT, "full_attention_interval"), "full_attention_interval: missing; "),
+    "few ratios": (DEEPSEEK_V4 | {"compress_ratios": [4]}, "compress_ratios: a list of 1 for 4 layers; "),
+    "ratios as text": (DEEPSEEK_V4 | {"compress_ratios": ["4"] * 4}, "compress_ratios: a list of 4 for 4 layers; "),
+    "odd indexers": (GLM_DSA | {"indexer_types": ["none"] * 6}, "unknown attention kind 'none' (indexer_types); "),
+    "a state of 8 bit": (QWEN3_NEXT | {"mamba_ssm_dtype": "int8"}, "unknown state kind 'int8' (mamba_ssm_dtype); "),
+    "kda nowhere": (KIMI_LINEAR | {"linear_attn_config": {"kda_layers": [9]}}, "linear_attn_config.kda_layers: a list"),
+    "experts of 3 bit": (DEEPSEEK_V4 | FP8 | {"expert_dtype": "fp3"}, "expert_dtype: unknown weight format 'fp3'; "),
+    "linear blocks": (NAS | {"block_configs": NAS_LINEAR}, "unknown block kind 'replace_with_linear'"),
+    "no factor": (NAS | {"block_configs": NAS_FACTOR}, "block_configs.block.ffn.ffn_mult: 'x' is no factor; "),
     "three bits": (
         LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 3}},
         "quantization_config.bits: unknown weight format of 3 bits; ",
@@ -546,7 +539,10 @@ def test_a_bad_hf_quant_file_is_refused_in_one_line(beside):
 ODD = [None, True, 0, -1, 3, 10**30, 1.5, float("inf"), "", "a\nb", [], [None], [[]], {}, {"a": 1}, ["re:(", "*"]]
 
 
-@pytest.mark.parametrize("base", [LLAMA, QWEN3_MOE, DEEPSEEK, GPT_OSS, GEMMA3_TEXT], ids=lambda c: c["model_type"])
+BASES = (LLAMA, QWEN3_MOE, DEEPSEEK, GPT_OSS, GEMMA3_TEXT, *SMALL.values())
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda c: c["model_type"])
 def test_no_value_of_any_key_makes_a_traceback(base):
     for key in [*base, "layer_types", "sliding_window", "quantization_config", "text_config", "mlp_only_layers"]:
         for value in ODD:
@@ -562,7 +558,8 @@ def test_no_value_of_any_key_makes_a_traceback(base):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_family_reads_a_small_file(model_type):
     family = FAMILIES[model_type]
-    config = (DEEPSEEK if family.latent else QWEN3_MOE if family.expert_width else QWEN3) | {"model_type": model_type}
+    config = small_file(model_type)
     model = read(config)
     assert model.family == family.name
-    assert model.layer_count == config["num_hidden_layers"]
+    assert model.layer_count == config.get("num_hidden_layers", len(config.get("hybrid_override_pattern", "")))
+    assert sum(parameters(model).values()) > 0
