@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from llmplan.errors import InputError
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
 from llmplan.spec.config_keys import EXPERTS, FFN, HIDDEN, LATENT_WIDTH, SHARED, SHARED_WIDTH, TOP_K, Family
-from llmplan.spec.config_mixers import blocks_of, layer_kinds
+from llmplan.spec.config_places import blocks_of, layer_kinds
 from llmplan.spec.model import Ffn, Moe
 
 Ffns = Sequence[Ffn | Moe | None]

@@ -16,7 +16,7 @@ class Family:
 
     name: str
     mixers: str = "gqa"
-    """Reader of attention and states, by its name in `config_mixers.READERS`."""
+    """Reader of attention and states, by its name in `config_layers.MIXERS`."""
     ffns: str = "dense"
     """Reader of feed-forward blocks, by its name in `config_ffns.READERS`."""
     understands: str = ""

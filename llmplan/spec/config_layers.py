@@ -8,11 +8,13 @@ from itertools import groupby
 from typing import TypeVar
 
 from llmplan.errors import InputError
-from llmplan.spec import config_ffns, config_mixers
+from llmplan.spec import config_ffns, config_heads, config_latents, config_states
 from llmplan.spec.config_fields import NO_GUESS, Fields
 from llmplan.spec.config_keys import Family
+from llmplan.spec.config_places import layer_count
 from llmplan.spec.model import Ffn, Gqa, LayerRun, Mixer, Moe, Repeated
 
+MIXERS = config_heads.READERS | config_latents.READERS | config_states.READERS
 B = TypeVar("B")
 
 MOST_PERIOD = 12
@@ -30,8 +32,8 @@ class Stack:
     @classmethod
     def read(cls, text: Fields, family: Family) -> Stack:
         """Return the blocks that `text` describes, in an architecture of `family`."""
-        count = config_mixers.layer_count(text)
-        mixers = config_mixers.READERS[family.mixers](text, family, count)
+        count = layer_count(text)
+        mixers = MIXERS[family.mixers](text, family, count)
         ffns = config_ffns.READERS[family.ffns](text, family, count)
         layers = [pair for pair in zip(mixers, ffns, strict=True) if pair != (None, None)]
         if not layers:
