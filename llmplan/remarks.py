@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from llmplan.evaluation import Evaluation, within_band
 from llmplan.plan.columns import Mix
+from llmplan.plan.runs import newer_version
+from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Excuse, Plan
 from llmplan.spec.workload import Fleet
 
@@ -46,7 +48,19 @@ def _idle_gpus(plan: Plan) -> list[str]:
     return said
 
 
-def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
+def _newer_engines(plan: Plan, catalog: Catalog) -> list[str]:
+    """Return the engine versions that the plan needs where they are newer than the one its figures rest on."""
+    said = []
+    for pool in plan.pools:
+        if pool.deployment is not None:
+            engine = catalog.engine(pool.deployment.engine)
+            needs = newer_version(engine, plan.models[pool.deployment.model], catalog.gpu(pool.gpu).architecture)
+            if needs:
+                said.append(f"{needs}; memory, limits and kernels here are those of {engine.version}")
+    return list(dict.fromkeys(said))
+
+
+def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog) -> list[str]:
     """Return what a reader of the plan has to know before trusting it."""
     said = []
     risky = within_band(plan, evaluation)
@@ -55,6 +69,7 @@ def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     for name, pool in evaluation.pools.items():
         if pool.fragile:
             said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
+    said += _newer_engines(plan, catalog)
     for gpu, basis in sorted(evaluation.basis.items()):
         if basis in ("datasheet", "transferred"):
             said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")

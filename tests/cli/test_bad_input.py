@@ -401,7 +401,7 @@ PLANS = [
     edited(
         "format that the GPU lacks",
         lambda d: d["plan"]["pools"][0]["deployment"]["stages"][0].update(weight_dtype="nvfp4"),
-        "plan.pools[0]: l40s does not compute nvfp4 weights",
+        "plan.pools[0]: l40s: vLLM 0.24.0 does not run nvfp4 weights on ada",
     ),
 ]
 
