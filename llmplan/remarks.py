@@ -6,8 +6,9 @@ from llmplan.evaluation import Evaluation, within_band
 from llmplan.plan.columns import Mix
 from llmplan.plan.runs import newer_version
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.plan import Excuse, Plan
+from llmplan.spec.plan import Excuse, Plan, PoolPrediction
 from llmplan.spec.workload import Fleet
+from llmplan.units import brief
 
 
 def defaults_of(fleet: Fleet) -> list[str]:
@@ -48,6 +49,19 @@ def _idle_gpus(plan: Plan) -> list[str]:
     return said
 
 
+def _memory_cliff(name: str, pool: PoolPrediction) -> list[str]:
+    """Return that the KV pool of a replica is so small that its throughput hangs on every gigabyte."""
+    memory = pool.memory
+    if not pool.fragile or memory is None or pool.kv_requests is None:
+        return []
+    share = memory.kv_pool_bytes / memory.device_bytes
+    holds = f"{brief(memory.kv_pool_bytes, 'B')} of KV a GPU, {100 * share:.1f} % of its memory"
+    return [
+        f"{name}: fragile, at a memory cliff: {holds}, or {pool.kv_requests:.3g} mean requests a replica; "
+        "a gigabyte more or less changes everything"
+    ]
+
+
 def _newer_engines(plan: Plan, catalog: Catalog) -> list[str]:
     """Return the engine versions that the plan needs where they are newer than the one its figures rest on."""
     said = []
@@ -67,8 +81,7 @@ def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog) -> list[
     if risky:
         said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
     for name, pool in evaluation.pools.items():
-        if pool.fragile:
-            said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
+        said += _memory_cliff(name, pool)
     said += _newer_engines(plan, catalog)
     for gpu, basis in sorted(evaluation.basis.items()):
         if basis in ("datasheet", "transferred"):

@@ -312,7 +312,14 @@ def memory_message(evaluated: Evaluated, row: int) -> str:
     memory = evaluated.cost.memory
     pool, weights, device = (float(a[row, 0]) for a in (memory.pool_bytes, memory.weights_bytes, memory.device_bytes))
     if pool <= 0:
-        return f"weights {brief(weights, 'B')} a GPU of {brief(device, 'B')}: {brief(-pool, 'B')} too much"
+        fills = device - float(memory.reserved_bytes[row, 0])
+        if weights > fills:
+            return f"weights {brief(weights, 'B')} a GPU of {brief(device, 'B')}: {brief(-pool, 'B')} too much"
+        rest = float(memory.activation_bytes[row, 0] + memory.framework_bytes[row, 0])
+        return (
+            f"no room for KV: weights {brief(weights, 'B')} and activations {brief(rest, 'B')} a GPU, "
+            f"of which the engine fills {brief(fills, 'B')}: {brief(-pool, 'B')} too much"
+        )
     largest = float(np.max(evaluated.requests.largest))
     need = float(memory.sequence_bytes(np.array([[largest]]))[row, 0])
     return f"KV pool {brief(pool, 'B')} a GPU holds no request of {largest:.0f} tokens ({brief(need, 'B')})"

@@ -70,7 +70,9 @@ class MemoryUse(Spec):
     """What an engine takes of device memory beside weights and KV."""
 
     utilization: Fraction
-    """Share of the usable device memory that the engine may fill."""
+    """Share of memory that the engine may fill; of which memory, `pool_rule` says."""
+    pool_rule: Literal["share_of_device", "share_of_free"] = "share_of_device"
+    """`utilization` is of all visible memory, weights included, or of what weights and activations leave: for KV."""
     reserved_bytes: Bytes
     """Memory the driver and the device context keep: not visible to the engine."""
     framework_bytes: Bytes
@@ -79,6 +81,8 @@ class MemoryUse(Spec):
     """The same when collectives join several devices."""
     activation_copies: float = Field(ge=0)
     """Peak activations, as copies of tokens x hidden size in 16 bit."""
+    activation_token_bytes: Bytes = 0.0
+    """Set aside for each token of a step, whatever the model."""
     sampler_bytes: Bytes
     """Peak of sampling, for each sequence and vocabulary entry."""
     weight_pad_elements: Mapping[WeightDtype, Count] = {}
