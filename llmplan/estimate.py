@@ -24,9 +24,10 @@ from llmplan.plan.candidates import (
     kinds_of,
     memory_message,
 )
+from llmplan.plan.runs import why_not_formats, why_not_layout
 from llmplan.provenance import provenance_of
 from llmplan.remarks import plan_warnings
-from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model, study
+from llmplan.resolve import as_replicas, check_runs, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.engine import Engine
@@ -64,24 +65,31 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") ->
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*said, *_misses(evaluation), *plan_warnings(answer.plan, evaluation)),
+        warnings=(*said, *_misses(evaluation), *plan_warnings(answer.plan, evaluation, catalog)),
         provenance=provenance,
     )
 
 
 def _check_devices(plan: Plan, catalog: Catalog, where: str) -> None:
-    """Refuse GPUs and engines that the catalog lacks, and formats that a GPU does not compute with."""
+    """Refuse GPUs and engines that the catalog lacks, and what the engine of a pool does not run."""
     for i, pool in enumerate(plan.pools):
         if pool.deployment is None:
             continue
         try:
             gpu = catalog.gpu(pool.gpu)
-            catalog.engine(pool.deployment.engine)
+            engine = catalog.engine(pool.deployment.engine)
         except UnknownNameError as error:
             raise UnknownNameError(f"{where}: plan.pools[{i}]: {error}") from None
+        model = plan.models[pool.deployment.model]
+        check_runs(engine, model, catalog, f"{where}: plan.pools[{i}]")
         for stage in pool.deployment.stages:
-            if not computes(gpu.flop_per_s, stage.weight_dtype):
-                raise InputError(f"{where}: plan.pools[{i}]: {pool.gpu} does not compute {stage.weight_dtype} weights")
+            weight, kv = stage.weight_dtype, pool.deployment.kv_dtype
+            said = why_not_formats(engine, model, gpu.architecture, weight, kv)
+            said = said or why_not_layout(engine, model, stage.layout)
+            if not said and not computes(gpu.flop_per_s, weight):
+                said = f"{pool.gpu} does not compute {weight} weights"
+            if said:
+                raise InputError(f"{where}: plan.pools[{i}]: {pool.gpu}: {said}")
 
 
 def _moved(answer: Answer, catalog_hash: str, fits_hash: str) -> list[str]:
@@ -114,6 +122,7 @@ def estimate_workload(
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, where)
     engine, defaults = resolved_engine(workload, catalog)
+    check_runs(engine, model, catalog, where)
     buckets = fitting_buckets(workload, model, where)
     candidate, offers = _fixed(fleet, model, engine, catalog, where)
     studied = _studied(candidate, model, engine, buckets, fleet, catalog)
@@ -140,7 +149,7 @@ def estimate_workload(
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*warnings, *_misses(evaluation), *plan_warnings(plan, evaluation)),
+        warnings=(*warnings, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog)),
         provenance=provenance_of(catalog, plan.models, evaluation.basis, defaults, origins),
     )
 

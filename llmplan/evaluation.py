@@ -268,6 +268,7 @@ def _pool_prediction(
         concurrency=load if study.closed else float(state.concurrency[i, 0]),
         metrics=_pool_metrics(study, values, i),
         kv_use=float((state.in_decode * per_sequence / pool_bytes)[i, 0]),
+        kv_requests=float(study.cost.memory.sequences(study.mix.reserved[i : i + 1])[i, 0]),
         operators=_operator_shares(seconds, i),
         step_mean_s=float(state.step_s[i, 0]),
         fragile=memory.kv_pool_bytes < FRAGILE_SHARE * memory.device_bytes,

@@ -24,7 +24,7 @@ from llmplan.plan.dominance import undominated
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
 from llmplan.remarks import defaults_of, no_evidence, plan_warnings, solver_warnings
-from llmplan.resolve import fits_for, fitting_buckets, resolved_engine, resolved_model, study
+from llmplan.resolve import check_runs, fits_for, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Offer
@@ -129,7 +129,7 @@ def recommend_plan(
         alternatives=_alternatives(found),
         excuses=found.excuses,
         findings=evaluation.findings,
-        warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation)),
+        warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation, catalog)),
         provenance=provenance,
     )
 
@@ -143,6 +143,7 @@ def search(setting: Setting) -> Found:
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, setting.where)
     engine, defaults = resolved_engine(workload, catalog)
+    check_runs(engine, model, catalog, setting.where)
     allowed = catalog.offers(offer_filter(fleet))
     offers, dearer = cheapest_offers(allowed)
     setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed)} offers")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from llmplan.evaluation import Evaluation, within_band
 from llmplan.plan.columns import Mix
-from llmplan.spec.plan import Excuse, Plan
+from llmplan.plan.runs import newer_version
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.plan import Excuse, Plan, PoolPrediction
 from llmplan.spec.workload import Fleet
+from llmplan.units import brief
 
 
 def defaults_of(fleet: Fleet) -> list[str]:
@@ -46,15 +49,40 @@ def _idle_gpus(plan: Plan) -> list[str]:
     return said
 
 
-def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
+def _memory_cliff(name: str, pool: PoolPrediction) -> list[str]:
+    """Return that the KV pool of a replica is so small that its throughput hangs on every gigabyte."""
+    memory = pool.memory
+    if not pool.fragile or memory is None or pool.kv_requests is None:
+        return []
+    share = memory.kv_pool_bytes / memory.device_bytes
+    holds = f"{brief(memory.kv_pool_bytes, 'B')} of KV a GPU, {100 * share:.1f} % of its memory"
+    return [
+        f"{name}: fragile, at a memory cliff: {holds}, or {pool.kv_requests:.3g} mean requests a replica; "
+        "a gigabyte more or less changes everything"
+    ]
+
+
+def _newer_engines(plan: Plan, catalog: Catalog) -> list[str]:
+    """Return the engine versions that the plan needs where they are newer than the one its figures rest on."""
+    said = []
+    for pool in plan.pools:
+        if pool.deployment is not None:
+            engine = catalog.engine(pool.deployment.engine)
+            needs = newer_version(engine, plan.models[pool.deployment.model], catalog.gpu(pool.gpu).architecture)
+            if needs:
+                said.append(f"{needs}; memory, limits and kernels here are those of {engine.version}")
+    return list(dict.fromkeys(said))
+
+
+def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog) -> list[str]:
     """Return what a reader of the plan has to know before trusting it."""
     said = []
     risky = within_band(plan, evaluation)
     if risky:
         said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
     for name, pool in evaluation.pools.items():
-        if pool.fragile:
-            said.append(f"{name}: fragile, its KV pool is below a tenth of device memory")
+        said += _memory_cliff(name, pool)
+    said += _newer_engines(plan, catalog)
     for gpu, basis in sorted(evaluation.basis.items()):
         if basis in ("datasheet", "transferred"):
             said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")

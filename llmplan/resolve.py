@@ -9,6 +9,7 @@ from llmplan.errors import InputError
 from llmplan.perf.fits import Device, Replicas, gathered
 from llmplan.perf.replica import replica_cost, requests_of
 from llmplan.plan.candidates import Candidate, Evaluated, evaluate
+from llmplan.plan.runs import why_not_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis, Fits
@@ -72,6 +73,21 @@ def resolved_engine(workload: Workload, catalog: Catalog) -> tuple[Engine, list[
         engine = catalog.engine(DEFAULT_ENGINE)
         return engine, [f"engine: {engine.title} {engine.version} (engines differ only by their memory and scheduler)"]
     return catalog.engine(workload.engine), []
+
+
+def check_runs(engine: Engine, model: Model, catalog: Catalog, where: str) -> None:
+    """Refuse a model of a family that the engine does not run.
+
+    Raises
+    ------
+    InputError
+        One line: engine, family, and the engines that run it.
+    """
+    said = why_not_model(engine, model)
+    if said:
+        others = [name for name in catalog.names("engines") if model.family in catalog.engine(name).models]
+        advice = f"{' or '.join(others)} does" if others else "no engine of the catalog does"
+        raise InputError(f"{where}: engine: {said} ({model.name}); {advice}")
 
 
 def device(gpu: Gpu, network_bytes_per_s: float, catalog: Catalog) -> Device:

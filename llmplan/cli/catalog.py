@@ -15,11 +15,12 @@ from llmplan.errors import InputError, UnknownNameError, near
 if TYPE_CHECKING:
     from llmplan.spec.base import Spec
     from llmplan.spec.catalog import Catalog
+    from llmplan.spec.engine import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
     epilog=o.EXIT_CODES,
-    help="Show devices, nodes, links, engines, fits and offers, with sources.",
+    help="Show devices, nodes, links, engines and what they run, fits and offers, with sources.",
 )
 
 
@@ -30,24 +31,53 @@ class Kind(StrEnum):
     nodes = "nodes"
     links = "links"
     engines = "engines"
+    support = "support"
     fits = "fits"
     offers = "offers"
 
 
 @app.command("list", epilog=o.EXIT_CODES)
 def list_entries(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.gpus,
-    gpu: Annotated[str | None, typer.Option("--gpu", help="Offers and nodes of this GPU only.")] = None,
+    kind: Annotated[Kind, typer.Argument(help="What to list; support: which engine runs which models.")] = Kind.gpus,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="Offers, nodes and support of this GPU only.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Support by this engine only.")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Support of this model family only.")] = None,
     fmt: o.FormatOption = o.OutputFormat.table,
     catalog: o.CatalogOption = None,
 ) -> None:
     """List the entries of one kind."""
     if gpu and kind in (Kind.links, Kind.engines):
         raise InputError(f"--gpu {gpu}: {kind.value} belong to no GPU; leave it out")
+    for option, given in (("--engine", engine), ("--family", family)):
+        if given and kind is not Kind.support:
+            raise InputError(f"{option} {given}: only support is listed by it; leave it out")
     opened = o.opened_catalog(catalog)
+    if kind is Kind.support:
+        rows = _support(opened, gpu, engine, family)
+        listed(rows, fmt, f"{len(rows)} model families, by the version that runs them")
+        return
     wanted = opened.gpu(gpu).name if gpu else None
     rows = [row for row in _ROWS[kind](opened) if wanted is None or row.get("gpu") == wanted]
     listed(rows, fmt, f"{len(rows)} {kind.value}")
+
+
+def _support(catalog: Catalog, gpu: str | None, engine: str | None, family: str | None) -> list[dict[str, Any]]:
+    """Return a row a model family: the version of each engine that runs it, on some GPU or on one."""
+    names = [catalog.engine(engine).name] if engine else catalog.names("engines")
+    engines = [catalog.engine(name) for name in names]
+    architecture = catalog.gpu(gpu).architecture if gpu else None
+    families = sorted({name for one in engines for name in one.models})
+    if family and family not in families:
+        raise UnknownNameError(f"--family {family}: no engine runs it; {near(family, families)}".rstrip("; "))
+
+    def version(one: Engine, name: str) -> str | None:
+        able = one.architectures_of(name)
+        if not able or (architecture and architecture not in able):
+            return None
+        return one.models[name].since or one.version
+
+    rows = [{"family": name, **{one.name: version(one, name) for one in engines}} for name in families]
+    return [row for row in rows if family in (None, row["family"]) and any(row[one.name] for one in engines)]
 
 
 def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
@@ -167,32 +197,59 @@ def _found(catalog: Catalog, name: str) -> Spec:
 
 
 def _fields(entry: Spec) -> list[tuple[str, str, str]]:
-    """Return (field, value, source) rows, quantities with their unit."""
-    from llmplan.spec.base import promised_unit
-    from llmplan.units import brief
-
+    """Return (field, value, source) rows, quantities with their unit, parts in rows of their own."""
     sources = getattr(entry, "sources", {})
     rows = []
     for field, value in entry:
         if field in ("sources", "name") or value in (None, "", ()):
             continue
-        unit = promised_unit(field)
-        if unit and isinstance(value, float):
-            text = brief(value, unit)
-        elif isinstance(value, dict) and unit:
-            text = ", ".join(f"{key} {brief(x, unit)}" for key, x in value.items())
-        else:
-            text = _plain(value)
         source = sources.get(field)
-        rows.append((field, text, f"{source.tag} ({source.confidence})" if source else ""))
+        said = f"{source.tag} ({source.confidence})" if source else ""
+        parts = _parts(value)
+        rows.append((field, "" if parts else _text(field, value), said))
+        rows += parts
     return rows
+
+
+def _parts(value: Any) -> list[tuple[str, str, str]]:
+    """Return a row for each part of a nested entry, or of a table of such."""
+    if hasattr(value, "model_dump"):
+        return [(f"  {name}", _text(name, part), "") for name, part in value if part not in (None, "", {})]
+    if isinstance(value, dict) and any(hasattr(part, "model_dump") for part in value.values()):
+        return [(f"  {name}", _plain(part) or "all", _own_source(part)) for name, part in value.items()]
+    return []
+
+
+def _own_source(part: Any) -> str:
+    source = getattr(part, "source", None)
+    return f"{source.tag} ({source.confidence})" if source else ""
+
+
+def _text(field: str, value: Any) -> str:
+    from llmplan.spec.base import promised_unit
+    from llmplan.units import brief
+
+    unit = promised_unit(field)
+    if unit and isinstance(value, float):
+        return brief(value, unit)
+    if isinstance(value, dict) and unit:
+        return ", ".join(f"{key} {brief(x, unit)}" for key, x in value.items())
+    return _plain(value)
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, tuple | list | frozenset):
         return ", ".join(sorted(str(v) for v in value))
     if hasattr(value, "model_dump"):
-        return ", ".join(f"{k}: {_plain(v)}" for k, v in value if v is not None)
+        said = [(k, v) for k, v in value if k in value.model_fields_set and k != "source" and v is not None]
+        return "; ".join(f"{k} {_text(k, v)}" for k, v in said)
     if isinstance(value, dict):
-        return "; ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+        parts = {k: _plain(v) for k, v in value.items()}
+        return ", ".join(
+            f"{k} ({said})" if said and hasattr(value[k], "model_dump") else _pair(k, said) for k, said in parts.items()
+        )
     return str(value)
+
+
+def _pair(key: str, said: str) -> str:
+    return f"{key}: {said}" if said else key

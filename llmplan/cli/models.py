@@ -10,6 +10,7 @@ from llmplan.cli import options as o
 from llmplan.cli.listing import listed
 
 if TYPE_CHECKING:
+    from llmplan.spec.catalog import Catalog
     from llmplan.spec.model import Model
 
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Show models: shape, parameters, weights and KV.")
@@ -49,7 +50,8 @@ def show(
     from llmplan.model_facts import facts
     from llmplan.spec.readers import read_model
 
-    model, warnings = read_model(name, o.opened_catalog(catalog))
+    opened = o.opened_catalog(catalog)
+    model, warnings = read_model(name, opened)
     for warning in warnings:
         o.told(False, f"warning    {warning}")
     told = facts(model)
@@ -59,11 +61,20 @@ def show(
         document = {**model.model_dump(mode="json"), **told.document}
         typer.echo(render.as_json(document) if fmt is o.OutputFormat.json else render.as_yaml(document), nl=False)
         return
-    listed(_rows(model, told.rows), fmt, f"{model.name} ({model.hf_id})")
+    listed(_rows(model, told.rows, _engines(model, opened)), fmt, f"{model.name} ({model.hf_id})")
 
 
-def _rows(model: Model, facts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _engines(model: Model, catalog: Catalog) -> str:
+    """Return the engines that run models of this family, with the version it needs."""
+    engines = [catalog.engine(name) for name in catalog.names("engines")]
+    able = [e for e in engines if model.family in e.models]
+    return ", ".join(f"{e.title} {e.models[model.family].since or e.version}" for e in able) or "none"
+
+
+def _rows(model: Model, facts: list[tuple[str, str]], engines: str) -> list[dict[str, Any]]:
     shape = [
+        ("family", model.family),
+        ("engines", engines),
         ("layers", str(model.layer_count)),
         ("hidden size", f"{model.hidden_size:,}"),
         ("vocabulary", f"{model.vocab_size:,}"),

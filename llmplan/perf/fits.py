@@ -87,7 +87,10 @@ class Replicas:
     utilization: Floats
     reserved_bytes: Floats
     framework_bytes: Floats
+    share_of_free: Floats
+    """1 where `utilization` is a share of what weights and activations leave."""
     activation_copies: Floats
+    activation_token_bytes: Floats
     sampler_bytes: Floats
     max_num_seqs: Floats
     max_num_batched_tokens: Floats
@@ -168,7 +171,9 @@ def gathered(
             e.memory.framework_multi_bytes if many else e.memory.framework_bytes
             for e, many in zip(engine, several, strict=True)
         ),
+        share_of_free=_column(e.memory.pool_rule == "share_of_free" for e in engine),
         activation_copies=_column(e.memory.activation_copies for e in engine),
+        activation_token_bytes=_column(e.memory.activation_token_bytes for e in engine),
         sampler_bytes=_column(e.memory.sampler_bytes for e in engine),
         max_num_seqs=_column(d.batching.max_num_seqs for d in deployments),
         max_num_batched_tokens=_column(d.batching.max_num_batched_tokens for d in deployments),

@@ -4,7 +4,11 @@
     pool     = utilization · (HBM − reserved) − weights − activations − framework
     KV/token = layers/pp · h_kv/tp (at least 1) · 2·d · bytes / cp         MLA: 576 values, not cut by tp
     state    = layers/pp · fixed state of linear attention and SSM layers / tp, for each sequence
-    activations = copies · 2 · max_num_batched_tokens · hidden + sampler · max_num_seqs · vocabulary
+    activations = (copies · 2 · hidden + token) · max_num_batched_tokens + sampler · max_num_seqs · vocabulary
+
+Engines whose fraction is a share of what is left (`share_of_free`):
+
+    pool     = utilization · (HBM − reserved − weights − activations − framework)
 
 Layers with a window keep at most `window` tokens of a sequence (`spec/caches.py`). The stage that holds most decides:
 the mean layer times ceil(layers / pp). Weights are repeated over cp, KV and nothing else is cut by it.
@@ -66,22 +70,30 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
     weights = layers + np.where(replicas.pp > 1, last, ends + head) + 2.0 * model.vision_parameters
     copies = replicas.activation_copies + model.residual_streams - 1
     activation = (
-        copies * 2.0 * replicas.max_num_batched_tokens * model.hidden_size
-        + replicas.sampler_bytes * replicas.max_num_seqs * model.vocab_size
-    )
-    usable = replicas.utilization * (replicas.memory_bytes - replicas.reserved_bytes)
+        copies * 2.0 * model.hidden_size + replicas.activation_token_bytes
+    ) * replicas.max_num_batched_tokens + replicas.sampler_bytes * replicas.max_num_seqs * model.vocab_size
+    visible = replicas.memory_bytes - replicas.reserved_bytes
+    taken = weights + activation + replicas.framework_bytes
+    pool = _pool_bytes(replicas, visible, taken)
     kept_by_back, state = _kept(replicas)
     return MemoryBudget(
         device_bytes=replicas.memory_bytes,
-        reserved_bytes=replicas.memory_bytes - usable,
+        reserved_bytes=replicas.memory_bytes - taken - pool,
         framework_bytes=replicas.framework_bytes,
         activation_bytes=activation,
         weights_bytes=weights,
-        pool_bytes=usable - weights - activation - replicas.framework_bytes,
+        pool_bytes=pool,
         kept_bytes={back: one * per_stage for back, one in kept_by_back.items()},
         state_bytes=state * per_stage,
         dp=replicas.dp,
     )
+
+
+def _pool_bytes(replicas: Replicas, visible: Floats, taken: Floats) -> Floats:
+    """Return what the engine keeps for KV: its share of the device less what is taken, or its share of the rest."""
+    left = visible - taken
+    of_free = np.where(left > 0, replicas.utilization * left, left)
+    return np.where(replicas.share_of_free > 0, of_free, replicas.utilization * visible - taken)
 
 
 def layer_weight_bytes(replicas: Replicas) -> Floats:

@@ -26,6 +26,7 @@ from llmplan.perf.replica import (
     operating,
 )
 from llmplan.perf.roofline import Floats
+from llmplan.plan.runs import why_not_formats, why_not_layout, why_not_model
 from llmplan.spec.deployment import Deployment, DeploymentRequest, KvPolicy, Layout, Stage
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Gpu, Offer
@@ -98,25 +99,26 @@ class Question:
 
 
 def enumerate_candidates(question: Question, kinds: Sequence[Kind]) -> tuple[list[Candidate], list[Excuse]]:
-    """Return all candidates, and an Excuse for each GPU that cannot run the model in any format asked for."""
+    """Return all candidates that the engine runs, and an Excuse for each GPU where it runs none that was asked for."""
     found: dict[str, Candidate] = {}
     excuses: dict[str, Excuse] = {}
     for kind in kinds:
-        formats = list(_formats(question, kind.gpu))
-        if not formats:
-            excuses[kind.gpu.name] = _unsupported(question, kind.gpu)
-        for layout, hosts in _layouts(question, kind):
+        formats, refused = _formats(question, kind.gpu)
+        layouts, uncut = _runnable(question, kind) if formats else ([], "")
+        for layout, hosts in layouts:
             for weight, kv in formats:
                 deployment = _deployment(question, kind.gpu, layout, weight, kv)
                 name = deployment.name + (f"-over{hosts}nodes" if hosts > 1 else "")
                 found.setdefault(name, Candidate(name=name, deployment=deployment, kind=kind, hosts=hosts))
-    return list(found.values()), list(excuses.values())
+        said = uncut if formats else refused
+        if said and not layouts:
+            excuses[kind.gpu.name] = Excuse(candidate=kind.gpu.name, reason="unsupported", message=said)
+    served = {c.kind.gpu.name for c in found.values()}
+    return list(found.values()), [e for gpu, e in excuses.items() if gpu not in served]
 
 
-def _formats(question: Question, gpu: Gpu) -> Iterator[tuple[WeightDtype, KvDtype]]:
-    support = question.engine.support.get(gpu.architecture)
-    if support is None or _unknown_attention(question):
-        return
+def _formats(question: Question, gpu: Gpu) -> tuple[list[tuple[WeightDtype, KvDtype]], str]:
+    """Return the formats to try on a GPU, or why the engine runs none of those asked for."""
     wanted, own = question.wanted, question.model.weights.dtype
     weights = [wanted.weight_dtype] if wanted.weight_dtype else [own]
     kvs: list[KvDtype] = [wanted.kv_dtype] if wanted.kv_dtype else ["bf16"]
@@ -125,30 +127,22 @@ def _formats(question: Question, gpu: Gpu) -> Iterator[tuple[WeightDtype, KvDtyp
             weights += LOSSY_WEIGHTS
         if not wanted.kv_dtype:
             kvs += LOSSY_KV
-    for weight in weights:
-        for kv in kvs:
-            if weight in support.weight_dtypes and kv in support.kv_dtypes and computes(gpu.flop_per_s, weight):
-                yield weight, kv
+    refused = {(weight, kv): _refused(question, gpu, weight, kv) for weight in weights for kv in kvs}
+    return [pair for pair, said in refused.items() if not said], next(iter(refused.values()))
 
 
-def _unknown_attention(question: Question) -> list[str]:
-    return sorted({a.kind for a in question.model.attention.values()} - question.engine.attention_kinds)
+def _refused(question: Question, gpu: Gpu, weight: WeightDtype, kv: KvDtype) -> str:
+    engine, model = question.engine, question.model
+    said = why_not_model(engine, model) or why_not_formats(engine, model, gpu.architecture, weight, kv)
+    if not said and not computes(gpu.flop_per_s, weight):
+        return f"{gpu.name} does not compute {weight} weights"
+    return said
 
 
-def _unsupported(question: Question, gpu: Gpu) -> Excuse:
-    support = question.engine.support.get(gpu.architecture)
-    weight = question.wanted.weight_dtype or question.model.weights.dtype
-    title = question.engine.title
-    if _unknown_attention(question):
-        message = f"{title} {question.engine.version} does not run {', '.join(_unknown_attention(question))} attention"
-    elif support is None:
-        message = f"{title} {question.engine.version} does not run on {gpu.architecture}"
-    elif weight not in support.weight_dtypes:
-        message = f"{title} {question.engine.version} does not run {weight} weights on {gpu.architecture}"
-    else:
-        kv = question.wanted.kv_dtype or "bf16"
-        message = f"{title} {question.engine.version} does not run {weight} weights with {kv} KV on {gpu.architecture}"
-    return Excuse(candidate=gpu.name, reason="unsupported", message=message)
+def _runnable(question: Question, kind: Kind) -> tuple[list[tuple[Layout, int]], str]:
+    """Return the layouts that the engine can cut the model into, or why it runs none of those that fit the node."""
+    refused = [(pair, why_not_layout(question.engine, question.model, pair[0])) for pair in _layouts(question, kind)]
+    return [pair for pair, said in refused if not said], next((said for _, said in refused if said), "")
 
 
 def _layouts(question: Question, kind: Kind) -> Iterator[tuple[Layout, int]]:
@@ -329,7 +323,14 @@ def memory_message(evaluated: Evaluated, row: int) -> str:
     memory = evaluated.cost.memory
     pool, weights, device = (float(a[row, 0]) for a in (memory.pool_bytes, memory.weights_bytes, memory.device_bytes))
     if pool <= 0:
-        return f"weights {brief(weights, 'B')} a GPU of {brief(device, 'B')}: {brief(-pool, 'B')} too much"
+        fills = device - float(memory.reserved_bytes[row, 0])
+        if weights > fills:
+            return f"weights {brief(weights, 'B')} a GPU of {brief(device, 'B')}: {brief(-pool, 'B')} too much"
+        rest = float(memory.activation_bytes[row, 0] + memory.framework_bytes[row, 0])
+        return (
+            f"no room for KV: weights {brief(weights, 'B')} and activations {brief(rest, 'B')} a GPU, "
+            f"of which the engine fills {brief(fills, 'B')}: {brief(-pool, 'B')} too much"
+        )
     largest = float(np.max(evaluated.requests.largest))
     need = float(memory.sequence_bytes(np.array([[largest]]))[row, 0])
     return f"KV pool {brief(pool, 'B')} a GPU holds no request of {largest:.0f} tokens ({brief(need, 'B')})"

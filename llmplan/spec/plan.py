@@ -146,6 +146,8 @@ class PoolPrediction(Spec):
     """ttft_mean_s, tpot_mean_s and the bounded percentiles, over the pool's requests."""
     kv_use: float | None = None
     """Mean share of the KV pool in use."""
+    kv_requests: float | None = None
+    """Requests of mean length, prompt and answer, that the KV pools of one replica hold."""
     operators: Mapping[str, float] = {}
     """Share of each operator in the mean step."""
     step_mean_s: float | None = None

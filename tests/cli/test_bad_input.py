@@ -135,6 +135,16 @@ NAMES = [
     ),
     Case(name="catalog entry", args=("catalog", "show", "h100x"), says=("'h100x'", "did you mean h100-sxm")),
     Case(
+        name="family of gpus",
+        args=("catalog", "list", "gpus", "--family", "llama"),
+        says=("--family llama:", "leave it"),
+    ),
+    Case(
+        name="family that nobody runs",
+        args=("catalog", "list", "support", "--family", "glm"),
+        says=("--family glm: no engine runs it", "did you mean glm-dsa"),
+    ),
+    Case(
         name="gpu of links", args=("catalog", "list", "links", "--gpu", "h100"), says=("--gpu h100: links", "leave it")
     ),
     Case(name="shown model", args=("models", "show", "llama-3.1-8x"), says=("'llama-3.1-8x'", "did you mean")),
@@ -401,7 +411,7 @@ PLANS = [
     edited(
         "format that the GPU lacks",
         lambda d: d["plan"]["pools"][0]["deployment"]["stages"][0].update(weight_dtype="nvfp4"),
-        "plan.pools[0]: l40s does not compute nvfp4 weights",
+        "plan.pools[0]: l40s: vLLM 0.24.0 does not run nvfp4 weights on ada",
     ),
 ]
 

@@ -242,7 +242,8 @@ def test_an_error_is_red_only_on_a_terminal() -> None:
 
 TABLES = [
     *(["catalog", "list", kind] for kind in LISTS),
-    *(["catalog", "show", name] for name in ("h100", "p5.48xlarge", "nvlink-4", "vllm")),
+    ["catalog", "list", "support"],
+    *(["catalog", "show", name] for name in ("h100", "p5.48xlarge", "nvlink-4", "vllm", "sglang", "trtllm")),
     ["models", "list"],
     *(["models", "show", name] for name in ("llama-3.1-70b", "deepseek-v3")),
     ["estimate", MIX, "--gpu", "l40s", "--explain", "-q"],
@@ -318,6 +319,29 @@ def test_lists_of_the_catalog(kind: str) -> None:
 def test_lists_of_one_gpu(kind: str) -> None:
     rows = good("catalog", "list", kind, "--gpu", "H100", "-f", "json").json
     assert {row["gpu"] for row in rows} == {"h100-sxm"}
+
+
+def test_support_by_family_engine_and_gpu() -> None:
+    rows = {row["family"]: row for row in good("catalog", "list", "support", "-f", "json").json}
+    assert rows["llama"] == {"family": "llama", "sglang": "0.5.14", "trtllm": "1.3.0rc20", "vllm": "0.24.0"}
+    assert rows["kimi-linear"]["vllm"] == "0.27.0"
+    assert rows["falcon"]["trtllm"] is None
+    ada = good("catalog", "list", "support", "--gpu", "L40S", "--engine", "trt", "-f", "json").json
+    assert {"llama", "qwen3"} < {row["family"] for row in ada}
+    assert not {"deepseek", "deepseek-v4"} & {row["family"] for row in ada}
+    assert [set(row) for row in ada] == [{"family", "trtllm"}] * len(ada)
+    (one,) = good("catalog", "list", "support", "--family", "glm-dsa", "-f", "json").json
+    assert one["family"] == "glm-dsa"
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_an_engine_is_shown_with_its_families_and_sources(width: int) -> None:
+    shown = good("catalog", "show", "vllm", env={"COLUMNS": str(width)}).out
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["llama", "also", "eagle"] in lines
+    assert ["mixtral", "all"] in lines
+    assert "since 0.27.0" in " ".join(shown.split())
+    assert widest(shown) <= width
 
 
 def test_an_entry_tells_where_its_values_are_from() -> None:

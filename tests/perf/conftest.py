@@ -165,7 +165,8 @@ def engine(*, memory: dict[str, Any] | None = None, overhead: dict[str, Any] | N
             "overhead": {"step_s": "0 s", "layer_s": "0 s", "sequence_s": "0 s", "first_token_steps": 0}
             | (overhead or {}),
             "support": {},
-            "attention_kinds": ["gqa", "mla"],
+            "models": {},
+            "features": [],
             "sources": {},
         }
     )

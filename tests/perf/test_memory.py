@@ -293,9 +293,9 @@ REFUSED = [  # model, format, tp, context tokens, KV pool GiB where it was told
 ]
 
 
-def on_h100(name: str, dtype: str, tp: int, utilization: float = 0.9) -> MemoryBudget:
-    gpu, engine, model = CATALOG.gpu("h100-sxm"), CATALOG.engine("vllm"), MODELS[name]
-    memory = engine.memory.model_copy(update={"utilization": utilization})
+def on_h100(name: str, dtype: str, tp: int, utilization: float = 0.9, engine: str = "vllm") -> MemoryBudget:
+    gpu, runs, model = CATALOG.gpu("h100-sxm"), CATALOG.engine(engine), MODELS[name]
+    memory = runs.memory.model_copy(update={"utilization": utilization})
     device = Device(
         gpu=gpu,
         link=CATALOG.link("nvlink4"),
@@ -308,14 +308,12 @@ def on_h100(name: str, dtype: str, tp: int, utilization: float = 0.9) -> MemoryB
     deployment = Deployment.model_validate(
         {
             "model": name,
-            "engine": "vllm",
+            "engine": engine,
             "stages": [{"gpu": "h100-sxm", "layout": {"tp": tp}, "weight_dtype": dtype}],
-            "batching": engine.scheduler.batching(gpu.memory_bytes, gpu.architecture),
+            "batching": runs.scheduler.batching(gpu.memory_bytes, gpu.architecture),
         }
     )
-    return memory_budget(
-        gathered(model, [deployment], [device], [engine.model_copy(update={"memory": memory})], [False])
-    )
+    return memory_budget(gathered(model, [deployment], [device], [runs.model_copy(update={"memory": memory})], [False]))
 
 
 def test_the_engine_sees_of_an_h100_what_it_reported():
@@ -352,3 +350,52 @@ def test_what_the_engine_refused_is_refused(name, dtype, tp, context, pool):
     assert cell(b.sequences(one(context))) == 0
     if pool is not None:
         assert cell(b.pool_bytes) / GIB == pytest.approx(pool, abs=0.1)
+
+
+# ---- what a fraction is of ----
+
+
+def test_a_share_of_what_is_left_by_hand(toy):
+    memory = {"utilization": 0.9, "reserved_bytes": "10 GB", "framework_bytes": "1 GB", "activation_copies": 2}
+    whole, left = (
+        memory_budget(toy.replicas("dense", runs=toy.engine(memory=memory | {"pool_rule": rule})))
+        for rule in ("share_of_device", "share_of_free")
+    )
+    taken = whole.weights_bytes + whole.activation_bytes + whole.framework_bytes
+    assert cell(whole.pool_bytes) == pytest.approx(81e9 - cell(taken))
+    assert cell(left.pool_bytes) == pytest.approx(0.9 * (90e9 - cell(taken)))
+    for b in (whole, left):
+        parts = b.reserved_bytes + b.framework_bytes + b.activation_bytes + b.weights_bytes + b.pool_bytes
+        assert cell(parts) == pytest.approx(100e9)
+
+
+def test_a_reserve_for_each_token_of_a_step(toy):
+    def pool(tokens):
+        runs = toy.engine(memory={"activation_token_bytes": "1 MB"})
+        return cell(memory_budget(toy.replicas("dense", runs=runs, max_num_batched_tokens=tokens)).pool_bytes)
+
+    assert pool(1000) - pool(4000) == pytest.approx(3e9)
+
+
+@given(st.floats(1e8, 1e11))
+def test_a_share_of_what_is_left_refuses_only_what_does_not_fit_at_all(toy, memory_bytes):
+    on = toy.gpu(memory_bytes=f"{memory_bytes:.0f} B")
+    rules = [toy.engine(memory={"utilization": 0.9, "pool_rule": r}) for r in ("share_of_device", "share_of_free")]
+    device, free = (cell(memory_budget(toy.replicas("dense", on=on, runs=runs)).pool_bytes) for runs in rules)
+    assert free >= device
+    weights = cell(memory_budget(toy.replicas("dense", on=on)).weights_bytes)
+    assert (free > 0) == (on.memory_bytes > weights)
+
+
+def test_one_h100_is_too_small_for_70b_on_one_engine_and_a_cliff_on_another():
+    refused = on_h100("llama-3.3-70b-fp8", "fp8", 1)
+    tight, roomy = (on_h100("llama-3.3-70b-fp8", "fp8", tp, engine="trtllm") for tp in (1, 2))
+    assert cell(refused.pool_bytes) < 0
+    assert 0 < cell(tight.pool_bytes) < 0.1 * cell(tight.device_bytes)
+    assert cell(roomy.pool_bytes) > 4 * cell(tight.pool_bytes)
+
+
+def test_sglang_keeps_what_its_own_default_would():
+    """mem_fraction_static of an H100 at 8192 tokens a chunk and 256 sequences a graph is 0.83."""
+    b = on_h100("llama-3.1-8b", "bf16", 1, utilization=1.0, engine="sglang")
+    assert cell(b.weights_bytes + b.pool_bytes) / (79.18 * GIB) == pytest.approx(0.83, abs=0.01)
