@@ -129,7 +129,16 @@ def estimate_workload(
     count = workload.deployment.replicas or _enough(studied, buckets)
     if workload.deployment.replicas is None:
         defaults = [*defaults, f"deployment.replicas: {count}, the fewest that carry the load"]
-    offer = min(offers, key=lambda o: (_nodes(candidate, o, count) * o.usd_per_hour, o.name))
+    enough = [o for o in offers if o.available is None or _nodes(candidate, o, count) <= o.available]
+    if not enough:
+        return Answer(
+            kind="estimate",
+            status="infeasible",
+            infeasible=_too_few_nodes(candidate, offers, count),
+            warnings=tuple(warnings),
+            provenance=provenance,
+        )
+    offer = min(enough, key=lambda o: (_nodes(candidate, o, count) * o.usd_per_hour, o.name))
     plan = _plan(fleet, model, candidate, offer, buckets, count)
     evaluation = evaluate_plan(plan, catalog)
     return Answer(
@@ -195,6 +204,18 @@ def _nodes(candidate: Candidate, offer: Offer, count: int) -> int:
     if gpus > offer.node.gpus:
         return count * math.ceil(gpus / offer.node.gpus)
     return math.ceil(count / (offer.node.gpus // gpus))
+
+
+def _too_few_nodes(candidate: Candidate, offers: Sequence[Offer], count: int) -> Infeasible:
+    """Say how many nodes are missing where there are most, and how many replicas they hold."""
+    most = max(offers, key=lambda o: (o.available or 0, o.name))
+    held = max((n for n in range(1, count) if _nodes(candidate, most, n) <= (most.available or 0)), default=0)
+    needed = _nodes(candidate, most, count)
+    return Infeasible(
+        reason=f"{count} x {candidate.name} need {needed} nodes of {most.name}, and {most.available} can be had",
+        binding="node_limit",
+        nearest=(Nearest(change=f"deployment.replicas: {held}"),) if held else (),
+    )
 
 
 def _studied(

@@ -13,7 +13,7 @@ def defaults_of(fleet: Fleet) -> list[str]:
     workload = fleet.workloads[0]
     said = []
     if "markets" not in fleet.offers.model_fields_set:
-        said.append("offers.markets: on_demand")
+        said.append(f"offers.markets: {', '.join(fleet.offers.markets)}")
     if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
         said.append("offers: the whole catalog, no cap on availability")
     if not workload.traffic.closed and "arrivals" not in workload.traffic.model_fields_set:

@@ -145,6 +145,7 @@ class Catalog:
                     continue
                 if self.gpu(node.gpu).status == "preliminary" and node.gpu not in gpus:
                     continue
+                terms = sheet.terms(name, region, market)
                 offer = Offer.model_construct(
                     name=f"{sheet.provider}/{node.name}/{region}/{market}",
                     node=node,
@@ -152,7 +153,8 @@ class Catalog:
                     market=market,
                     usd_per_hour=usd,
                     snapshot=sheet.snapshot,
-                    available=None,
+                    available=terms.available,
+                    highest_usd_per_hour=getattr(terms, "highest_usd_per_hour", None),
                 )
                 kept.append(offer)
         return sorted(kept, key=lambda o: (o.usd_per_hour, o.name))
