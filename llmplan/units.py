@@ -43,7 +43,10 @@ UNITS: dict[str, tuple[str, float]] = {
     "requests/h": ("requests/s", 1 / 3600),
     "tokens/s": ("tokens/s", 1.0),
 }
-"""Each unit people may write: the base unit it is of, and its size in that base unit. A month is 730 h, a year 12 of them."""
+"""Each unit people may write: the base unit it is of, and its size in that base unit.
+
+A month is 730 h, a year 12 months.
+"""
 
 BINARY = ("Ki", "Mi", "Gi", "Ti", "Pi")
 DECIMAL = ("n", "u", "m", "", "k", "M", "G", "T", "P")

@@ -17,6 +17,7 @@ import typer
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
+    from llmplan.freshness import AsOf
     from llmplan.spec.catalog import Catalog
 
 EXIT_CODES = (
@@ -58,6 +59,10 @@ CatalogOption = Annotated[
     list[str] | None,
     typer.Option("--catalog", metavar="DIR", help="Folder with catalog files of your own, searched first."),
 ]
+MaxAgeOption = Annotated[
+    int | None,
+    typer.Option("--max-price-age", metavar="DAYS", help="Warn of prices older than this (90)."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show where an internal error happened.")]
 NoColorOption = Annotated[bool, typer.Option("--no-color", help="Plain text, also on a terminal.")]
@@ -74,6 +79,23 @@ def opened_catalog(folders: list[str] | None) -> Catalog:
         if not Path(path).is_dir():
             raise InputError(f"LLMPLAN_CATALOG: {path}: no such folder")
     return Catalog.with_folders([*(folders or []), *from_environment])
+
+
+def as_of(max_price_age: int | None) -> AsOf:
+    """Return today (or LLMPLAN_TODAY) with the age that prices may have.
+
+    Raises
+    ------
+    InputError
+        The age is negative, or LLMPLAN_TODAY is no day.
+    """
+    from llmplan.freshness import AsOf
+
+    if max_price_age is None:
+        return AsOf()
+    if max_price_age < 0:
+        raise InputError(f"--max-price-age {max_price_age}: want 0 days or more")
+    return AsOf(max_age_days=max_price_age)
 
 
 def table_width(wide: bool = False) -> int:

@@ -13,6 +13,7 @@ from llmplan.cli.output import Printing, shown
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
+    from llmplan.freshness import AsOf
     from llmplan.settle import Options
     from llmplan.spec.plan import Answer
     from llmplan.spec.readers import Asked
@@ -49,6 +50,7 @@ def recommend(
     explain: o.ExplainOption = False,
     wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
+    max_price_age: o.MaxAgeOption = None,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
     no_color: o.NoColorOption = False,
@@ -60,7 +62,8 @@ def recommend(
     begun = time.perf_counter()
     o.check_output(output, overwrite)
     chosen = _options(profile, method, slice_factor, allow_lossy, gap, time_limit, top)
-    answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, quiet)
+    as_of = o.as_of(max_price_age)
+    answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, as_of, quiet)
     _closing(answer, time.perf_counter() - begun, quiet)
     shown(
         answer,
@@ -89,7 +92,7 @@ def _asked(workload: str, sets: list[str], gpus: list[str], chosen: Options) -> 
     return asked
 
 
-def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, quiet: bool) -> Answer:
+def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, as_of: AsOf, quiet: bool) -> Answer:
     from llmplan.recommend import recommend_plan
     from llmplan.support import check_names, check_supported
 
@@ -104,6 +107,7 @@ def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, quiet: boo
         where=asked.where,
         origins=asked.origins,
         progress=lambda stage, said: o.told(quiet, f"{stage:<11}{said}"),
+        as_of=as_of,
     )
 
 

@@ -238,6 +238,10 @@ class Provenance(Spec):
     """By GPU."""
     defaults: tuple[str, ...] = ()
     """Every default that was taken."""
+    day: date | None = None
+    """Day of the answer, against which the age of prices is counted."""
+    prices_age_days: int | None = None
+    """Age of the oldest prices of the plan; null: a day is unknown, or there is no plan."""
     origins: Mapping[str, str] = {}
     """Values that came from an option or the environment, and from which."""
     tpot_definition: str = "(end - first token) / (output_tokens - 1), one number a request"

@@ -24,7 +24,7 @@ from llmplan.spec.yaml_files import MAX_BYTES, YamlText, read_yaml, scalar, step
 from llmplan.spec.yaml_files import Path as Steps
 
 ENVIRONMENT = "LLMPLAN_"
-RESERVED = frozenset({"LLMPLAN_CATALOG"})
+RESERVED = frozenset({"LLMPLAN_CATALOG", "LLMPLAN_CURRENCY", "LLMPLAN_TODAY"})
 """Variables that are no field of a workload."""
 DEFAULT_WORKLOAD = "llmplan.yaml"
 

@@ -612,7 +612,7 @@ def test_what_is_wrong_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LLMPLAN_")]:
+    for name in [name for name in os.environ if name.startswith("LLMPLAN_") and name != "LLMPLAN_TODAY"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
     for name, value in case.env.items():

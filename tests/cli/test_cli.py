@@ -61,6 +61,7 @@ def llmplan(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith("LLMPLAN_") or n in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")]:
             patch.delenv(name)
+        patch.setenv("LLMPLAN_TODAY", "2026-09-01")
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["llmplan", *args])
