@@ -30,6 +30,7 @@ def estimate(
     wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
     max_price_age: o.MaxAgeOption = None,
+    currency: o.CurrencyOption = None,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
     no_color: o.NoColorOption = False,
@@ -39,6 +40,7 @@ def estimate(
     """Predict latency, capacity, memory and cost of a configuration."""
     del verbose
     o.check_output(output, overwrite)
+    shown_in = o.shown_currency(currency)
     answer = _answer(question, sets or [], gpu, catalog, o.as_of(max_price_age))
     for default in answer.provenance.defaults:
         o.told(quiet, f"default    {default}")
@@ -52,6 +54,7 @@ def estimate(
             wide=wide,
             quiet=quiet,
             no_color=no_color,
+            currency=shown_in,
             warn_as_error=warn_as_error,
             exit_zero=exit_zero,
         ),

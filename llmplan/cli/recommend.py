@@ -51,6 +51,7 @@ def recommend(
     wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
     max_price_age: o.MaxAgeOption = None,
+    currency: o.CurrencyOption = None,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
     no_color: o.NoColorOption = False,
@@ -61,6 +62,7 @@ def recommend(
     del verbose
     begun = time.perf_counter()
     o.check_output(output, overwrite)
+    shown_in = o.shown_currency(currency)
     chosen = _options(profile, method, slice_factor, allow_lossy, gap, time_limit, top)
     as_of = o.as_of(max_price_age)
     answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, as_of, quiet)
@@ -75,6 +77,7 @@ def recommend(
             wide=wide,
             quiet=quiet,
             no_color=no_color,
+            currency=shown_in,
             warn_as_error=warn_as_error,
             exit_zero=exit_zero,
         ),
