@@ -10,6 +10,7 @@ from llmplan.errors import UnknownNameError
 from llmplan.freshness import AsOf
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Market, Offer
+from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
 from llmplan.support import MARKETS
 
@@ -44,6 +45,12 @@ class Priced:
     """What the hour is made up of. [USD/h]"""
     note: str
 
+    @classmethod
+    def of(cls, offer: Offer, terms: Terms, source: str, as_of: AsOf) -> Priced:
+        """Return an offer with the age of its price and what that is made up of."""
+        age = as_of.age_days(offer.snapshot)
+        return cls(offer=offer, age_days=age, source=source, parts=terms.parts(), note=terms.note)
+
     @property
     def usd_per_gpu_hour(self) -> float:
         """Price of the node by its GPUs."""
@@ -63,13 +70,7 @@ def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
     for offer in _offers(catalog, wanted):
         sheet = sheets[offer.provider]
         terms = sheet.terms(_written(sheet.usd_per_hour, offer.node.name, catalog), offer.region, offer.market)
-        row = Priced(
-            offer=offer,
-            age_days=as_of.age_days(offer.snapshot),
-            source=sheet.source,
-            parts=terms.parts(),
-            note=terms.note,
-        )
+        row = Priced.of(offer, terms, sheet.source, as_of)
         if wanted.max_usd_per_gpu_hour is None or row.usd_per_gpu_hour <= wanted.max_usd_per_gpu_hour:
             rows.append(row)
     return sorted(rows, key=lambda row: (row.usd_per_gpu_hour, row.offer.name))

@@ -21,6 +21,7 @@ from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceSheet
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
+from llmplan.spec.terms import Owning
 from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import YamlText, read_yaml
 
@@ -107,6 +108,11 @@ class Catalog:
     def bands(self) -> Bands:
         """The error bands of the shipped validation."""
         return read_as(Bands, _read(root() / "hardware" / "bands.yaml", "hardware/bands.yaml"))
+
+    @cached_property
+    def owning(self) -> Owning:
+        """What owning takes where the owner does not say."""
+        return read_as(Owning, _read(root() / "hardware" / "owning.yaml", "hardware/owning.yaml"))
 
     @cached_property
     def prices(self) -> tuple[PriceSheet, ...]:

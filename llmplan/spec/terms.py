@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from llmplan.spec.base import Count, Fraction, Seconds, Spec, Usd, UsdPerHour, UsdPerKwh, Watts
+from llmplan.spec.base import Count, Fraction, Seconds, Source, Spec, Usd, UsdPerHour, UsdPerKwh, Watts
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW
 
 Nodes = Annotated[int, Field(ge=0)]
@@ -112,6 +112,26 @@ class Owned(Spec):
             return (self.capex_usd - self.residual_usd) / months / HOURS_PER_MONTH
         growth = float((1 + rate) ** months)
         return (self.capex_usd - self.residual_usd / growth) * rate / (1 - 1 / growth) / HOURS_PER_MONTH
+
+
+class Estimate(Spec):
+    """What an hour of one owned GPU is said to cost."""
+
+    hyperscaler_usd_per_hour: UsdPerHour
+    neocloud_usd_per_hour: UsdPerHour
+
+
+class Owning(Spec):
+    """What owning takes where the owner does not say (`hardware/owning.yaml`)."""
+
+    all_in_w: Mapping[str, Watts]
+    """Draw of one GPU with its share of host, network and cooling, by GPU."""
+    tdp_factor: float = Field(ge=1)
+    """The same over the datasheet's power, for other GPUs."""
+    pue: float = Field(ge=1)
+    """Where the draw of the node is given, and not that of its site."""
+    estimates: Mapping[str, Estimate]
+    sources: Mapping[str, Source]
 
 
 Terms = Quote | Reservation | Owned
