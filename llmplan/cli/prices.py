@@ -127,9 +127,8 @@ def import_prices(
     kind, width, color = "json" if as_json else fmt.value, o.table_width(wide), o.colored(no_color)
     told = document(rows) if kind == "csv" else import_document(found, rows, files)
     typer.echo(render.as_kind(kind, told, sections, width, color), nl=False, color=color)
-    o.told(
-        quiet, f"use it with --catalog {output_dir}" if output_dir else "nothing written; --output-dir DIR writes it"
-    )
+    last = f"use it with --catalog {output_dir}" if output_dir else "nothing written; --output-dir DIR writes it"
+    o.told(quiet, last)
 
 
 def _asked(provider: str | None, snapshot: str | None, where: str) -> Asked:

@@ -34,6 +34,9 @@ COMMANDS = [
     ["models"],
     ["models", "list"],
     ["models", "show"],
+    ["prices"],
+    ["prices", "list"],
+    ["prices", "import"],
     ["schema"],
 ]
 KEYS = ["schema_version", "kind", "status", "plan", "cost", "predicted", "optimality", "search", "excuses", "warnings"]
@@ -245,6 +248,8 @@ TABLES = [
     *(["catalog", "list", kind] for kind in LISTS),
     *(["catalog", "show", name] for name in ("h100", "p5.48xlarge", "nvlink-4", "vllm")),
     ["models", "list"],
+    ["prices", "list"],
+    ["prices", "list", "--gpu", "h100", "--market", "spot", "--explain"],
     *(["models", "show", name] for name in ("llama-3.1-70b", "deepseek-v3")),
     ["estimate", MIX, "--gpu", "l40s", "--explain", "-q"],
 ]
