@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmplan.errors import InputError
+from llmplan.errors import InputError, LlmplanError
 
 
 def changed_files(folder: str, texts: Mapping[str, str], overwrite: bool) -> list[str]:
@@ -25,12 +25,20 @@ def changed_files(folder: str, texts: Mapping[str, str], overwrite: bool) -> lis
     changed = []
     for name, text in texts.items():
         path = base / name
-        if path.is_file() and path.read_bytes() == text.encode():
-            continue
-        if path.exists() and not overwrite:
-            raise InputError(f"--output-dir {folder}: {path} exists; give another folder or --overwrite")
-        changed.append(name)
+        if not path.exists() or not _holds(path, text):
+            if path.exists() and not overwrite:
+                raise InputError(f"--output-dir {folder}: {path} exists; give another folder or --overwrite")
+            changed.append(name)
     return changed
+
+
+def _holds(path: Path, text: str) -> bool:
+    from llmplan.spec.readers import read_text
+
+    try:
+        return read_text(str(path))[0] == text
+    except LlmplanError:
+        return False
 
 
 def written_together(folder: str, texts: Mapping[str, str]) -> None:

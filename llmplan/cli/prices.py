@@ -105,7 +105,7 @@ def import_prices(
     quiet: o.QuietOption = False,
     no_color: o.NoColorOption = False,
 ) -> None:
-    """Turn quotes, reservations, discounts and owned machines into a catalog folder."""
+    """Make a catalog folder of quotes, discounts and owned machines."""
     from llmplan.cli.price_tables import import_document, import_sections
     from llmplan.price_import import imported
     from llmplan.price_list import document

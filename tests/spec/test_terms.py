@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llmplan.errors import InputError
+from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import PriceSheet
 from llmplan.spec.messages import read_as
 from llmplan.spec.terms import Owned, Quote, Reservation, terms_of, usd_per_hour_of
+from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import read_yaml
 
 SHEET = """\
@@ -114,3 +116,24 @@ def test_terms_that_are_wrong_name_line_and_key(old: str, new: str, said: str) -
 def test_a_machine_takes_power() -> None:
     with pytest.raises(ValidationError, match="power_w"):
         Owned.model_validate({"capex_usd": "1 USD", "life_s": "1 year", "electricity_usd_per_kwh": "0 USD/kWh"})
+
+
+# ---- what is shipped ----
+
+SHIPPED = Catalog()
+
+
+def test_what_is_on_offer_unasked_is_listed_by_nobody_but_the_user() -> None:
+    """Else a default question would be planned on machines that are not there (decision 10)."""
+    assert {market for sheet in SHIPPED.prices for _, _, market, _ in sheet.rows()} <= {"on_demand", "spot"}
+    assert OfferFilter().markets == ("on_demand", "reserved", "owned")
+
+
+def test_owning_takes_what_such_machines_take() -> None:
+    owning = SHIPPED.owning
+    for name, watts in owning.all_in_w.items():
+        assert 1.4 < watts / (SHIPPED.gpu(name).tdp_w or 1) < 2.0
+    assert set(owning.estimates) == set(owning.all_in_w)
+    for estimate in owning.estimates.values():
+        assert 0.5 < estimate.hyperscaler_usd_per_hour < estimate.neocloud_usd_per_hour < 3
+    assert set(owning.sources) == set(type(owning).model_fields) - {"sources"}
