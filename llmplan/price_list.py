@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmplan.errors import UnknownNameError
+from llmplan.errors import InputError, UnknownNameError
 from llmplan.freshness import AsOf
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
-from llmplan.support import MARKETS
+from llmplan.support import MARKETS, gpu_and_count
 
 OPTIONS = {"gpus": "--gpu", "providers": "--provider", "regions": "--region", "nodes": "--node", "markets": "--market"}
 """The option of each field of a filter."""
@@ -62,8 +62,8 @@ def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
 
     Raises
     ------
-    UnknownNameError
-        No price has such a name.
+    LlmplanError
+        No price has such a name, or a GPU comes with a number.
     """
     sheets = {sheet.provider: sheet for sheet in catalog.prices}
     rows = []
@@ -82,6 +82,9 @@ def _written(nodes: Iterable[str], name: str, catalog: Catalog) -> str:
 
 
 def _offers(catalog: Catalog, wanted: Wanted) -> list[Offer]:
+    counted = [name for name in wanted.gpus if gpu_and_count(name)[1] is not None]
+    if counted:
+        raise InputError(f"--gpu {counted[0]}: has a number; want the GPU alone, or a node with --node")
     fields = {name: getattr(wanted, name) for name in OPTIONS}
     fields["markets"] = wanted.markets or MARKETS
     try:

@@ -333,6 +333,7 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (("node,node", "a,b"), "q.csv:1: column 'node' is here twice; keep one"),
         (("node,price_per_hour", "p5.48xlarge,1,2"), "q.csv:2: has more cells than the header; want 2"),
         (("node,price_per_hour", '"p5.48xlarge,1'), "q.csv:1: is no CSV"),
+        (("node;price_per_hour", "p5.48xlarge;1"), "q.csv:1: cells are not separated by commas"),
         (("node,price_per_hour",), "q.csv: holds a header and no rows"),
         (("# nothing", ""), "q.csv: holds nothing; want a CSV with a header"),
         (("InstanceType,Price", "a,1"), "q.csv: no column 'AcceleratorCount', which a table of SkyPilot has"),

@@ -76,10 +76,10 @@ def list_prices(
         o.told(quiet, missing(opened, wanted, as_of))
     for warning in warnings:
         o.told(quiet, f"warning    {warning}")
-    width, color = o.table_width(wide), o.colored(no_color)
+    kind, color = "json" if as_json else fmt.value, o.colored(no_color)
+    width = o.table_width(wide or kind == "markdown")
     sections = list(price_sections(rows, shown_in, width, explain))
-    kind = o.OutputFormat.json if as_json else fmt
-    typer.echo(render.as_kind(kind.value, document(rows), sections, width, color), nl=False, color=color)
+    typer.echo(render.as_kind(kind, document(rows), sections, width, color), nl=False, color=color)
     raise typer.Exit(WARNED if warnings and warn_as_error else 0)
 
 

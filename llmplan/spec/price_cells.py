@@ -127,6 +127,8 @@ def read_table(text: str, where: str, usd_per_unit: Mapping[str, float]) -> Tabl
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:
+    if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
+        raise InputError(f"{place}: cells are not separated by commas; want a CSV with commas")
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise InputError(f"{place}: column {twice[0]!r} is here twice; keep one")

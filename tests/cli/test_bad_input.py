@@ -588,6 +588,7 @@ def listed(name: str, args: str, *says: str, **more: Any) -> Case:
 
 PRICES = [
     listed("gpu", "--gpu|h100sxn", "no GPU 'h100sxn' in the catalog; did you mean h100-sxm"),
+    listed("gpus", "--gpu|8xh100", "--gpu 8xh100: has a number; want the GPU alone, or a node with --node"),
     listed("provider", "--provider|awss", "--provider: no provider 'awss' has a price; did you mean aws"),
     listed("region", "--region|us-east-9", "--region: no region 'us-east-9' has a price; did you mean us-east-1"),
     listed("node", "--node|p5.49xlarge", "no node 'p5.49xlarge' in the catalog; did you mean p5.4"),
