@@ -13,6 +13,7 @@ import numpy as np
 
 from llmplan.errors import InputError, UnknownNameError
 from llmplan.evaluation import Evaluation, evaluate_plan
+from llmplan.freshness import AsOf
 from llmplan.perf.formats import computes
 from llmplan.perf.replica import most_decodes, replica_cost, requests_of
 from llmplan.plan.candidates import (
@@ -42,8 +43,13 @@ MOST_OTHERS = 3
 """Other GPUs that are named when the one asked for cannot hold the model at all."""
 
 
-def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") -> Answer:
+def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file", as_of: AsOf | None = None) -> Answer:
     """Return what a plan that llmplan wrote does, by today's catalog.
+
+    Parameters
+    ----------
+    as_of : AsOf, optional
+        Day against which the age of prices is counted; today if left out.
 
     Raises
     ------
@@ -52,20 +58,23 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") ->
     """
     if answer.plan is None:
         raise InputError(f"{where}: holds no plan")
-    check_plan(answer.plan, where)
-    _check_devices(answer.plan, catalog, where)
-    evaluation = evaluate_plan(answer.plan, catalog)
-    provenance = provenance_of(catalog, answer.plan.models, evaluation.basis, answer.provenance.defaults)
+    as_of, plan = as_of or AsOf(), answer.plan
+    check_plan(plan, where)
+    _check_devices(plan, catalog, where)
+    evaluation = evaluate_plan(plan, catalog)
+    provenance = provenance_of(
+        catalog, plan.models, evaluation.basis, answer.provenance.defaults, offers=plan.offers, as_of=as_of
+    )
     said = list(_moved(answer, provenance.catalog_hash, provenance.fits_hash))
     return Answer(
         kind="estimate",
         status="estimate",
-        plan=answer.plan,
+        plan=plan,
         cost=evaluation.cost,
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*said, *_misses(evaluation), *plan_warnings(answer.plan, evaluation, catalog)),
+        warnings=(*said, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog, as_of)),
         provenance=provenance,
     )
 
@@ -109,15 +118,25 @@ def _misses(evaluation: Evaluation) -> list[str]:
 
 
 def estimate_workload(
-    fleet: Fleet, catalog: Catalog, where: str = "fleet", origins: Mapping[str, str] | None = None
+    fleet: Fleet,
+    catalog: Catalog,
+    where: str = "fleet",
+    origins: Mapping[str, str] | None = None,
+    as_of: AsOf | None = None,
 ) -> Answer:
     """Return what the fixed deployment of a workload does, or why it does not fit.
+
+    Parameters
+    ----------
+    as_of : AsOf, optional
+        Day against which the age of prices is counted; today if left out.
 
     Raises
     ------
     LlmplanError
         The deployment is not fixed enough, or names something unknown or unsupported.
     """
+    as_of = as_of or AsOf()
     check_supported(fleet, where)
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, where)
@@ -126,7 +145,7 @@ def estimate_workload(
     buckets = fitting_buckets(workload, model, where)
     candidate, offers = _fixed(fleet, model, engine, catalog, where)
     studied = _studied(candidate, model, engine, buckets, fleet, catalog)
-    provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins)
+    provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins, as_of=as_of)
     if not np.all(most_decodes(studied.cost, studied.requests) > 0):
         return Answer(
             kind="estimate",
@@ -138,7 +157,16 @@ def estimate_workload(
     count = workload.deployment.replicas or _enough(studied, buckets)
     if workload.deployment.replicas is None:
         defaults = [*defaults, f"deployment.replicas: {count}, the fewest that carry the load"]
-    offer = min(offers, key=lambda o: (_nodes(candidate, o, count) * o.usd_per_hour, o.name))
+    enough = [o for o in offers if o.available is None or _nodes(candidate, o, count) <= o.available]
+    if not enough:
+        return Answer(
+            kind="estimate",
+            status="infeasible",
+            infeasible=_too_few_nodes(candidate, offers, count),
+            warnings=tuple(warnings),
+            provenance=provenance,
+        )
+    offer = min(enough, key=lambda o: (_nodes(candidate, o, count) * o.usd_per_hour, o.name))
     plan = _plan(fleet, model, candidate, offer, buckets, count)
     evaluation = evaluate_plan(plan, catalog)
     return Answer(
@@ -149,8 +177,10 @@ def estimate_workload(
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*warnings, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog)),
-        provenance=provenance_of(catalog, plan.models, evaluation.basis, defaults, origins),
+        warnings=(*warnings, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog, as_of)),
+        provenance=provenance_of(
+            catalog, plan.models, evaluation.basis, defaults, origins, offers=plan.offers, as_of=as_of
+        ),
     )
 
 
@@ -204,6 +234,18 @@ def _nodes(candidate: Candidate, offer: Offer, count: int) -> int:
     if gpus > offer.node.gpus:
         return count * math.ceil(gpus / offer.node.gpus)
     return math.ceil(count / (offer.node.gpus // gpus))
+
+
+def _too_few_nodes(candidate: Candidate, offers: Sequence[Offer], count: int) -> Infeasible:
+    """Say how many nodes are missing where there are most, and how many replicas they hold."""
+    most = max(offers, key=lambda o: (o.available or 0, o.name))
+    held = max((n for n in range(1, count) if _nodes(candidate, most, n) <= (most.available or 0)), default=0)
+    needed = _nodes(candidate, most, count)
+    return Infeasible(
+        reason=f"{count} x {candidate.name} need {needed} nodes of {most.name}, and {most.available} can be had",
+        binding="node_limit",
+        nearest=(Nearest(change=f"deployment.replicas: {held}"),) if held else (),
+    )
 
 
 def _studied(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -50,22 +51,35 @@ def dedicated(columns: Sequence[Column], buckets: Sequence[Bucket]) -> list[Colu
 
 
 def cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
-    """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones."""
-    kept: dict[tuple[str, int, str, int | None, float], Offer] = {}
-    dearer: dict[tuple[str, int, str], int] = {}
-    for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
-        kind = (offer.node.gpu, offer.node.gpus, offer.market, offer.node.link_domain)
-        rivals = [o for key, o in kept.items() if key[:4] == kind]
-        if rivals and max(network_of(o) for o in rivals) >= network_of(offer):
-            dearer[kind[:3]] = dearer.get(kind[:3], 0) + 1
-        else:
-            kept[*kind, network_of(offer)] = offer
+    """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones.
+
+    An offer of few nodes puts no dearer one aside: what it lacks must come from somewhere.
+    """
+    kept: list[Offer] = []
+    dearer: Counter[tuple[str, int, str]] = Counter()
     excuses = []
+    for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
+        if offer.available == 0:
+            excuses.append(Excuse(candidate=offer.name, reason="price", message="none of its nodes can be had"))
+        elif any(_replaces(other, offer) for other in kept):
+            dearer[offer.node.gpu, offer.node.gpus, offer.market] += 1
+        else:
+            kept.append(offer)
     for (gpu, gpus, market), count in sorted(dearer.items()):
-        best = min((o for k, o in kept.items() if k[:3] == (gpu, gpus, market)), key=lambda o: o.usd_per_hour)
+        best = next(o for o in kept if (o.node.gpu, o.node.gpus, o.market) == (gpu, gpus, market))
         said = f"{count} offers cost more than {best.name} at {best.usd_per_hour:g} USD/h for the same devices"
         excuses.append(Excuse(candidate=f"{gpus}x{gpu} {market}", reason="price", message=said))
-    return list(kept.values()), excuses
+    return kept, excuses
+
+
+def _replaces(cheaper: Offer, offer: Offer) -> bool:
+    """Return whether as many nodes as one likes of the cheaper offer do the same as the other's."""
+    same = _devices(cheaper) == _devices(offer) and cheaper.market == offer.market
+    return same and cheaper.available is None and network_of(cheaper) >= network_of(offer)
+
+
+def _devices(offer: Offer) -> tuple[str, int, int | None]:
+    return offer.node.gpu, offer.node.gpus, offer.node.link_domain
 
 
 def columns_on(studied: Evaluated, kept: Iterable[int], offers: Sequence[Offer]) -> list[Column]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from llmplan.advice import infeasible
 from llmplan.evaluation import Evaluation
+from llmplan.freshness import AsOf
 from llmplan.placing import cheapest_offers, columns_on
 from llmplan.plan.candidates import (
     Candidate,
@@ -77,6 +78,7 @@ def recommend_plan(
     where: str = "fleet",
     origins: Mapping[str, str] | None = None,
     progress: Progress = silent,
+    as_of: AsOf | None = None,
 ) -> Answer:
     """Return the cheapest plan that keeps every bound, or why there is none.
 
@@ -88,12 +90,15 @@ def recommend_plan(
         Name of the question for messages.
     origins : mapping, optional
         Fields that came from an option or the environment.
+    as_of : AsOf, optional
+        Day against which the age of prices is counted; today if left out.
 
     Raises
     ------
     LlmplanError
         A name is unknown, a field is not supported, or no solver answers.
     """
+    as_of = as_of or AsOf()
     check_searched(fleet, options.slice_factor is not None, where)
     if options.profile:
         fleet = profile_fleet(fleet, options.profile, where)
@@ -105,6 +110,8 @@ def recommend_plan(
         basis=found.evaluation.basis if found.evaluation else {},
         defaults=found.defaults,
         origins=origins or {},
+        offers=found.plan.offers if found.plan else (),
+        as_of=as_of,
     )
     if found.plan is None or found.evaluation is None or isinstance(found.mix, NoMix):
         return Answer(
@@ -129,7 +136,7 @@ def recommend_plan(
         alternatives=_alternatives(found),
         excuses=found.excuses,
         findings=evaluation.findings,
-        warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation, catalog)),
+        warnings=(*found.warnings, *solver_warnings(found.mix), *plan_warnings(found.plan, evaluation, catalog, as_of)),
         provenance=provenance,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmplan.evaluation import Evaluation, within_band
+from llmplan.freshness import AsOf
 from llmplan.plan.columns import Mix
 from llmplan.plan.runs import newer_version
 from llmplan.spec.catalog import Catalog
@@ -16,7 +17,7 @@ def defaults_of(fleet: Fleet) -> list[str]:
     workload = fleet.workloads[0]
     said = []
     if "markets" not in fleet.offers.model_fields_set:
-        said.append("offers.markets: on_demand")
+        said.append(f"offers.markets: {', '.join(fleet.offers.markets)}")
     if not any((fleet.offers.gpus, fleet.offers.providers, fleet.offers.regions, fleet.offers.nodes)):
         said.append("offers: the whole catalog, no cap on availability")
     if not workload.traffic.closed and "arrivals" not in workload.traffic.model_fields_set:
@@ -74,9 +75,9 @@ def _newer_engines(plan: Plan, catalog: Catalog) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog) -> list[str]:
+def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog, as_of: AsOf) -> list[str]:
     """Return what a reader of the plan has to know before trusting it."""
-    said = []
+    said = as_of.warnings(plan.offers) if all(pool.profile is None for pool in plan.pools) else []
     risky = within_band(plan, evaluation)
     if risky:
         said.append(f"within its error band each of these may miss its bound: {', '.join(risky)}")
@@ -89,9 +90,20 @@ def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog) -> list[
     if len({(o.provider, o.region) for o in plan.offers}) > 1:
         said.append("the plan spans several regions or providers: traffic and latency between them are not counted")
     said += _idle_gpus(plan)
-    spot = [o.name for o in plan.offers if o.market == "spot"]
+    return said + _spot(plan)
+
+
+def _spot(plan: Plan) -> list[str]:
+    """Return what a price of spot capacity does not say."""
+    said = []
+    spot = [o for o in plan.offers if o.market == "spot"]
     if spot:
-        said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
+        names = ", ".join(o.name for o in spot)
+        said.append(f"{names}: spot capacity can be taken away at any time; interruptions are not modeled")
+    for offer in spot:
+        if offer.highest_usd_per_hour is not None:
+            most = f"{offer.highest_usd_per_hour:g} USD/h"
+            said.append(f"{offer.name}: the price is that of the cheapest zone, the dearest takes {most}")
     return said
 
 

@@ -26,18 +26,27 @@ UNITS: dict[str, tuple[str, float]] = {
     "min": ("s", 60.0),
     "h": ("s", 3600.0),
     "day": ("s", 86400.0),
+    "month": ("s", 2628000.0),
+    "months": ("s", 2628000.0),
+    "year": ("s", 31536000.0),
+    "years": ("s", 31536000.0),
     "Hz": ("Hz", 1.0),
     "W": ("W", 1.0),
     "J": ("J", 1.0),
     "USD/h": ("USD/h", 1.0),
     "USD/month": ("USD/h", 1 / 730),
+    "USD": ("USD", 1.0),
+    "USD/kWh": ("USD/kWh", 1.0),
     "gCO2e/kWh": ("gCO2e/kWh", 1.0),
     "requests/s": ("requests/s", 1.0),
     "requests/min": ("requests/s", 1 / 60),
     "requests/h": ("requests/s", 1 / 3600),
     "tokens/s": ("tokens/s", 1.0),
 }
-"""Each unit people may write: the base unit it is of, and its size in that base unit. A month is 730 h."""
+"""Each unit people may write: the base unit it is of, and its size in that base unit.
+
+A month is 730 h, a year 12 months.
+"""
 
 BINARY = ("Ki", "Mi", "Gi", "Ti", "Pi")
 DECIMAL = ("n", "u", "m", "", "k", "M", "G", "T", "P")
@@ -45,7 +54,10 @@ PREFIXED = frozenset({"B", "b", "B/s", "b/s", "FLOP", "OP", "FLOP/s", "OP/s", "s
 """Units that take a prefix. Minutes, money and counts do not."""
 
 HOURS_PER_MONTH = 730.0
+MONTHS_PER_YEAR = 12.0
 SECONDS_PER_HOUR = 3600.0
+WATTS_PER_KW = 1000.0
+BYTES_PER_GIB = 2.0**30
 TOKENS_PER_MTOK = 1e6
 PICOSECONDS_PER_S = 1e12
 

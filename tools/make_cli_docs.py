@@ -29,7 +29,7 @@ Written by `tools/make_cli_docs.py` from the help texts; edit those.
 `WORKLOAD` is a YAML or JSON file (`llmplan schema workload` prints its fields, [examples](../examples) has some); `-`
 is standard input. The answer goes to stdout, everything else to stderr. `--set PATH=VALUE` and environment variables
 such as `LLMPLAN_SLO__TTFT` change one value of the question; `LLMPLAN_CATALOG` names folders as `--catalog` does
-([extend](extend.md)).
+([extend](extend.md)), `LLMPLAN_TODAY=2026-11-22` sets the day against which the age of prices is counted.
 """
 
 

@@ -2,16 +2,20 @@
 
     python tools/refresh_docs.py
 
+The answers are those of `DAY`, so that the age of prices does not change them.
+
 Run it from the root of the checkout after a change of figures, and read the difference.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import score_operators
 
+from llmplan.freshness import AsOf
 from llmplan.recommend import recommend_plan
 from llmplan.report.render import as_table, markdown_table
 from llmplan.report.sections import sections_of
@@ -22,12 +26,13 @@ from llmplan.spec.readers import read_question
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = "chat-llama-70b"
 WIDTH = 100
+DAY = date(2026, 9, 1)
 
 
 def printed(name: str) -> str:
     """Return what `llmplan recommend examples/NAME.yaml` prints at 100 columns."""
     question = read_question(f"examples/{name}.yaml")
-    found = recommend_plan(question.fleet, Catalog(), Options(), where=question.where)
+    found = recommend_plan(question.fleet, Catalog(), Options(), where=question.where, as_of=AsOf(day=DAY))
     return as_table(sections_of(found), width=WIDTH, color=False)
 
 

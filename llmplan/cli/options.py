@@ -17,6 +17,8 @@ import typer
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
+    from llmplan.freshness import AsOf
+    from llmplan.report.currency import Currency
     from llmplan.spec.catalog import Catalog
 
 EXIT_CODES = (
@@ -58,6 +60,14 @@ CatalogOption = Annotated[
     list[str] | None,
     typer.Option("--catalog", metavar="DIR", help="Folder with catalog files of your own, searched first."),
 ]
+CurrencyOption = Annotated[
+    str | None,
+    typer.Option("--currency", metavar="CODE=RATE", help="Show tables in another currency: EUR=0.92 for 1 USD."),
+]
+MaxAgeOption = Annotated[
+    int | None,
+    typer.Option("--max-price-age", metavar="DAYS", help="Warn of prices older than this (90)."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show where an internal error happened.")]
 NoColorOption = Annotated[bool, typer.Option("--no-color", help="Plain text, also on a terminal.")]
@@ -74,6 +84,60 @@ def opened_catalog(folders: list[str] | None) -> Catalog:
         if not Path(path).is_dir():
             raise InputError(f"LLMPLAN_CATALOG: {path}: no such folder")
     return Catalog.with_folders([*(folders or []), *from_environment])
+
+
+def rate_of(text: str, option: str, example: str) -> tuple[str, float]:
+    """Return the currency and the number of a text such as EUR=0.92.
+
+    Raises
+    ------
+    InputError
+        The text is no currency with a positive rate.
+    """
+    code, _, number = text.partition("=")
+    code = code.strip().upper()
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = 0.0
+    if not (len(code) == 3 and code.isascii() and code.isalpha() and 0 < rate < float("inf")):
+        raise InputError(f"{option} {text}: is no currency with its rate; write it as {example}")
+    if code == "USD" and rate != 1:
+        raise InputError(f"{option} {text}: 1 USD is 1 USD; want another currency such as {example}")
+    return code, rate
+
+
+def shown_currency(text: str | None) -> Currency:
+    """Return the currency of tables: the option, LLMPLAN_CURRENCY, or USD.
+
+    Raises
+    ------
+    InputError
+        The text is no currency with a positive rate.
+    """
+    from llmplan.report.currency import USD, Currency
+
+    if text is not None:
+        return Currency(*rate_of(text, "--currency", "EUR=0.92 (EUR for 1 USD)"))
+    given = os.environ.get("LLMPLAN_CURRENCY")
+    return Currency(*rate_of(given, "LLMPLAN_CURRENCY", "EUR=0.92 (EUR for 1 USD)")) if given else USD
+
+
+def as_of(max_price_age: int | None) -> AsOf:
+    """Return today (or LLMPLAN_TODAY) with the age that prices may have.
+
+    Raises
+    ------
+    InputError
+        The age is negative, or LLMPLAN_TODAY is no day.
+    """
+    from llmplan.freshness import AsOf
+
+    if max_price_age is None:
+        return AsOf()
+    if max_price_age < 0:
+        raise InputError(f"--max-price-age {max_price_age}: want 0 days or more")
+    return AsOf(max_age_days=max_price_age)
 
 
 def table_width(wide: bool = False) -> int:

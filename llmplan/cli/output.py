@@ -11,6 +11,7 @@ import typer
 from llmplan.cli.options import SUFFIXES, OutputFormat, colored, table_width, told, written
 
 if TYPE_CHECKING:
+    from llmplan.report.currency import Currency
     from llmplan.spec.plan import Answer
 
 CODES = {"infeasible": 4, "slo_not_confirmed": 4, "gap_not_reached": 6}
@@ -28,6 +29,7 @@ class Printing:
     wide: bool
     quiet: bool
     no_color: bool
+    currency: Currency
     warn_as_error: bool
     exit_zero: bool
 
@@ -35,20 +37,26 @@ class Printing:
 def shown(answer: Answer, wanted: Printing) -> None:
     """Print an answer, write it, and raise Exit with its code."""
     kind = "json" if wanted.json else wanted.format.value
-    width, color = table_width(wanted.wide), colored(wanted.no_color)
-    text = rendered(answer, kind, wanted.explain, width, color, wanted.wide)
+    answer = _with_currency(answer, wanted.currency)
+    text = rendered(answer, kind, wanted, colored(wanted.no_color))
     if wanted.output is not None:
         other = SUFFIXES[Path(wanted.output).suffix]
-        written(wanted.output, rendered(answer, other, wanted.explain, width, False, wanted.wide))
+        written(wanted.output, rendered(answer, other, wanted, False))
         told(wanted.quiet, f"wrote {wanted.output}")
-    typer.echo(text, nl=False, color=color)
+    typer.echo(text, nl=False, color=colored(wanted.no_color))
     code = CODES.get(answer.status, 0)
     if code == 0 and answer.warnings and wanted.warn_as_error:
         code = WARNED
     raise typer.Exit(0 if wanted.exit_zero else code)
 
 
-def rendered(answer: Answer, kind: str, explain: bool, width: int, color: bool, wide: bool) -> str:
+def _with_currency(answer: Answer, currency: Currency) -> Answer:
+    """Return the answer with the currency of its tables noted."""
+    noted = {"display_currency": currency.code, "display_per_usd": currency.per_usd}
+    return answer.model_copy(update={"provenance": answer.provenance.model_copy(update=noted)})
+
+
+def rendered(answer: Answer, kind: str, wanted: Printing, color: bool) -> str:
     """Return an answer as text of one format."""
     from llmplan.report import render
     from llmplan.report.sections import sections_of
@@ -59,5 +67,7 @@ def rendered(answer: Answer, kind: str, explain: bool, width: int, color: bool, 
         return render.as_yaml(answer.document())
     if kind == "csv":
         return render.as_csv(render.pool_rows(answer))
-    sections = sections_of(answer, explain, wide)
-    return render.as_markdown(sections) if kind == "markdown" else render.as_table(sections, width, color)
+    sections = sections_of(answer, wanted.explain, wanted.wide, wanted.currency)
+    if kind == "markdown":
+        return render.as_markdown(sections)
+    return render.as_table(sections, table_width(wanted.wide), color)

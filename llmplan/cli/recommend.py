@@ -13,6 +13,7 @@ from llmplan.cli.output import Printing, shown
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
+    from llmplan.freshness import AsOf
     from llmplan.settle import Options
     from llmplan.spec.plan import Answer
     from llmplan.spec.readers import Asked
@@ -49,6 +50,8 @@ def recommend(
     explain: o.ExplainOption = False,
     wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
+    max_price_age: o.MaxAgeOption = None,
+    currency: o.CurrencyOption = None,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
     no_color: o.NoColorOption = False,
@@ -59,8 +62,10 @@ def recommend(
     del verbose
     begun = time.perf_counter()
     o.check_output(output, overwrite)
+    shown_in = o.shown_currency(currency)
     chosen = _options(profile, method, slice_factor, allow_lossy, gap, time_limit, top)
-    answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, quiet)
+    as_of = o.as_of(max_price_age)
+    answer = _answer(_asked(workload, sets or [], gpu or [], chosen), catalog, chosen, as_of, quiet)
     _closing(answer, time.perf_counter() - begun, quiet)
     shown(
         answer,
@@ -72,6 +77,7 @@ def recommend(
             wide=wide,
             quiet=quiet,
             no_color=no_color,
+            currency=shown_in,
             warn_as_error=warn_as_error,
             exit_zero=exit_zero,
         ),
@@ -89,7 +95,7 @@ def _asked(workload: str, sets: list[str], gpus: list[str], chosen: Options) -> 
     return asked
 
 
-def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, quiet: bool) -> Answer:
+def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, as_of: AsOf, quiet: bool) -> Answer:
     from llmplan.recommend import recommend_plan
     from llmplan.support import check_names, check_supported
 
@@ -104,6 +110,7 @@ def _answer(asked: Asked, catalog: list[str] | None, chosen: Options, quiet: boo
         where=asked.where,
         origins=asked.origins,
         progress=lambda stage, said: o.told(quiet, f"{stage:<11}{said}"),
+        as_of=as_of,
     )
 
 

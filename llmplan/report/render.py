@@ -87,6 +87,17 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: 
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def as_kind(kind: str, document: Any, sections: Sequence[Section], width: int, color: bool) -> str:
+    """Return a list as text of one format: plain data for machines, sections for people."""
+    if kind == "json":
+        return as_json(document)
+    if kind == "yaml":
+        return as_yaml(document)
+    if kind == "csv":
+        return as_csv(document)
+    return as_markdown(sections) if kind == "markdown" else as_table(sections, width, color)
+
+
 def as_json(document: Any) -> str:
     """Return plain data as JSON, keys in the order of the nouns."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from llmplan.report.currency import USD, Currency
 from llmplan.spec.plan import AT, Alternative, Answer, Plan, Pool, PoolPrediction, Predicted
 from llmplan.spec.workload import Bucket
 from llmplan.units import brief, significant
@@ -35,18 +36,14 @@ class Section:
     """Lines below the table."""
 
 
-def sections_of(answer: Answer, explain: bool = False, wide: bool = False) -> list[Section]:
+def sections_of(answer: Answer, explain: bool = False, wide: bool = False, currency: Currency = USD) -> list[Section]:
     """Return the sections of an answer, most wanted first."""
-    found = [*(_infeasible(answer) if answer.infeasible is not None else _plan_sections(answer, wide))]
+    no = answer.infeasible is not None
+    found = [*(_infeasible(answer, currency) if no else _plan_sections(answer, wide, currency))]
     if explain:
         found += [*_explanation(answer)]
     found += [*_notes(answer, explain)]
     return found
-
-
-def money(usd: float) -> str:
-    """Return dollars with cents, or without from 1,000 up."""
-    return f"${usd:,.2f}" if abs(usd) < 1000 else f"${usd:,.0f}"
 
 
 def gap_percent(gap: float) -> str:
@@ -78,21 +75,22 @@ def _mean(buckets: Sequence[Bucket], field: str) -> str:
     return f"{sum(b.load * getattr(b, field) for b in buckets) / load:,.0f}"
 
 
-def _plan_sections(answer: Answer, wide: bool) -> Iterator[Section]:
+def _plan_sections(answer: Answer, wide: bool, currency: Currency) -> Iterator[Section]:
     plan, cost = answer.plan, answer.cost
     if plan is None or cost is None:
         return
     lead = "Cheapest plan" if answer.kind == "plan" else "Estimate"
+    bill = f"{currency.money(cost.usd_per_hour)}/h · {currency.money(cost.usd_per_month)}/month"
     yield Section(
         title=f"{lead} for {asked_for(plan)}",
-        lines=(f"{money(cost.usd_per_hour)}/h · {money(cost.usd_per_month)}/month · {_proof(answer)}",),
+        lines=(f"{bill} · {_proof(answer)}",),
     )
-    yield _rent(plan, wide)
+    yield _rent(plan, wide, currency)
     yield _pools(answer, plan)
     yield _shares(plan)
     yield from _predictions(answer)
     per = [("input", cost.usd_per_mtok_input), ("output", cost.usd_per_mtok_output), ("total", cost.usd_per_mtok_total)]
-    prices = " · ".join(f"{name} {_tiny_money(usd)}" for name, usd in per if usd is not None)
+    prices = " · ".join(f"{name} {currency.small(usd)}" for name, usd in per if usd is not None)
     dates = ", ".join(f"{p} {d.isoformat() if d else 'undated'}" for p, d in cost.price_dates.items())
     yield Section(
         title="Cost",
@@ -100,14 +98,11 @@ def _plan_sections(answer: Answer, wide: bool) -> Iterator[Section]:
             *((f"per 1M tokens: {prices} (each bears the whole bill)",) if prices else ()),
             f"not included: {cost.not_included}",
             f"prices of: {dates}",
+            *((currency.note,) if currency.note else ()),
         ),
     )
     if answer.alternatives:
-        yield _alternatives(answer, cost.usd_per_hour)
-
-
-def _tiny_money(usd: float) -> str:
-    return f"${usd:,.2f}" if usd >= 0.1 else f"${significant(usd)}"
+        yield _alternatives(answer, cost.usd_per_hour, currency)
 
 
 def _proof(answer: Answer) -> str:
@@ -119,7 +114,7 @@ def _proof(answer: Answer) -> str:
     return said if answer.status != "slo_not_confirmed" else f"{said}; bounds NOT kept"
 
 
-def _rent(plan: Plan, wide: bool) -> Section:
+def _rent(plan: Plan, wide: bool, currency: Currency) -> Section:
     offers = {o.name: o for o in plan.offers}
     rows = []
     for rental in plan.rentals:
@@ -128,8 +123,8 @@ def _rent(plan: Plan, wide: bool) -> Section:
         name = f"{offer.provider} {offer.node.name}"
         place = f"{offer.region} {offer.market}"
         date = (offer.snapshot.isoformat() if offer.snapshot else "-",) if wide else ()
-        rows.append((str(rental.nodes), name, place, gpus, f"{rental.nodes * offer.usd_per_hour:.2f}", *date))
-    header = ("nodes", "rent", "region, market", "GPUs", "USD/h", *(("price of",) if wide else ()))
+        rows.append((str(rental.nodes), name, place, gpus, currency.amount(rental.nodes * offer.usd_per_hour), *date))
+    header = ("nodes", "rent", "region, market", "GPUs", f"{currency.code}/h", *(("price of",) if wide else ()))
     return Section(header=header, rows=tuple(rows), right=frozenset({0, 4}), wrap=frozenset({1, 2}))
 
 
@@ -227,7 +222,7 @@ def _method(predicted: Predicted) -> str:
     return words.get(predicted.method or "", predicted.method or "")
 
 
-def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
+def _alternatives(answer: Answer, usd_per_hour: float, currency: Currency) -> Section:
     rows = []
     priced = [other for other in answer.alternatives if other.usd_per_hour is not None]
     for other in answer.alternatives:
@@ -237,11 +232,11 @@ def _alternatives(answer: Answer, usd_per_hour: float) -> Section:
         more = _compared(other.usd_per_hour, usd_per_hour)
         replicas = ", ".join(f"{n} x {name}" for name, n in _by_deployment(other).items())
         name = other.name + ("*" if other.reason else "")
-        rows.append((name, f"{other.usd_per_hour:,.2f}", more, replicas))
+        rows.append((name, currency.amount(other.usd_per_hour), more, replicas))
     return Section(
         title="Cheapest plans on less",
         lines=tuple(f"* {reason}" for reason in dict.fromkeys(a.reason for a in priced if a.reason)),
-        header=("only", "USD/h", "", "replicas"),
+        header=("only", f"{currency.code}/h", "", "replicas"),
         rows=tuple(rows),
         right=frozenset({1, 2}),
         wrap=frozenset({3}),
@@ -263,7 +258,7 @@ def _by_deployment(other: Alternative) -> dict[str, int]:
     return dict(counts)
 
 
-def _infeasible(answer: Answer) -> Iterator[Section]:
+def _infeasible(answer: Answer, currency: Currency) -> Iterator[Section]:
     no = answer.infeasible
     if no is None:
         return
@@ -272,7 +267,7 @@ def _infeasible(answer: Answer) -> Iterator[Section]:
         rows = tuple((name, value) for name, value in no.best_reachable.items())
         yield Section(header=("best reachable alone", "without load"), rows=rows, wrap=frozenset({1}))
     priced = tuple(
-        (n.change, f"{money(n.usd_per_hour)}/h" if n.usd_per_hour is not None else "fits") for n in no.nearest
+        (n.change, f"{currency.money(n.usd_per_hour)}/h" if n.usd_per_hour is not None else "fits") for n in no.nearest
     )
     if priced:
         yield Section(header=("nearest feasible", "costs"), rows=priced, right=frozenset({1}), wrap=frozenset({0}))

@@ -26,6 +26,8 @@ SUFFIX_UNITS: tuple[tuple[str, str], ...] = (
     ("requests_per_s", "requests/s"),
     ("tokens_per_s", "tokens/s"),
     ("usd_per_hour", "USD/h"),
+    ("usd_per_kwh", "USD/kWh"),
+    ("_usd", "USD"),
     ("gco2e_per_kwh", "gCO2e/kWh"),
     ("_bytes", "B"),
     ("_hz", "Hz"),
@@ -71,6 +73,8 @@ FlopPerS = Annotated[float, InUnit("FLOP/s", example="989 TFLOP/s")]
 Seconds = Annotated[float, InUnit("s", example="50 us")]
 Hertz = Annotated[float, InUnit("Hz", example="1.98 GHz")]
 Watts = Annotated[float, InUnit("W", example="700 W")]
+Usd = Annotated[float, InUnit("USD", example="280000 USD")]
+UsdPerKwh = Annotated[float, InUnit("USD/kWh", example="0.14 USD/kWh")]
 UsdPerHour = Annotated[float, InUnit("USD/h", example="6.98 USD/h")]
 RequestsPerS = Annotated[float, InUnit("requests/s", example="24 requests/s")]
 

@@ -21,6 +21,7 @@ from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceSheet
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
+from llmplan.spec.terms import Owning
 from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import YamlText, read_yaml
 
@@ -109,6 +110,11 @@ class Catalog:
         return read_as(Bands, _read(root() / "hardware" / "bands.yaml", "hardware/bands.yaml"))
 
     @cached_property
+    def owning(self) -> Owning:
+        """What owning takes where the owner does not say."""
+        return read_as(Owning, _read(root() / "hardware" / "owning.yaml", "hardware/owning.yaml"))
+
+    @cached_property
     def prices(self) -> tuple[PriceSheet, ...]:
         """All price sheets; one of the user replaces the shipped one of the same provider."""
         sheets: dict[str, PriceSheet] = {}
@@ -145,6 +151,7 @@ class Catalog:
                     continue
                 if self.gpu(node.gpu).status == "preliminary" and node.gpu not in gpus:
                     continue
+                terms = sheet.terms(name, region, market)
                 offer = Offer.model_construct(
                     name=f"{sheet.provider}/{node.name}/{region}/{market}",
                     node=node,
@@ -152,7 +159,8 @@ class Catalog:
                     market=market,
                     usd_per_hour=usd,
                     snapshot=sheet.snapshot,
-                    available=None,
+                    available=terms.available,
+                    highest_usd_per_hour=getattr(terms, "highest_usd_per_hour", None),
                 )
                 kept.append(offer)
         return sorted(kept, key=lambda o: (o.usd_per_hour, o.name))

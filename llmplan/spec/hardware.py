@@ -20,6 +20,7 @@ from llmplan.spec.base import (
     UsdPerHour,
     Watts,
 )
+from llmplan.spec.terms import Price, Terms, terms_of, usd_per_hour_of
 
 Status = Literal["released", "preliminary", "retired"]
 Market = Literal["on_demand", "reserved", "spot", "owned"]
@@ -99,19 +100,24 @@ class PriceSheet(Spec):
     """One dated snapshot of one provider's prices, for whole nodes."""
 
     provider: str
-    snapshot: date
+    snapshot: date | None
+    """Day of the prices; null: unknown."""
     source: str
-    usd_per_hour: Mapping[str, Mapping[str, Mapping[Market, UsdPerHour]]] = Field(alias="offers")
-    """Node → region → market → price of the whole node."""
+    usd_per_hour: Mapping[str, Mapping[str, Mapping[Market, Price]]] = Field(alias="offers")
+    """Node → region → market → price of the whole node, or the terms that it follows from."""
 
     def rows(self) -> list[tuple[str, str, Market, float]]:
         """Return (node, region, market, usd_per_hour) for every price of the sheet."""
         return [
-            (node, region, market, usd)
+            (node, region, market, usd_per_hour_of(price))
             for node, regions in self.usd_per_hour.items()
             for region, markets in regions.items()
-            for market, usd in markets.items()
+            for market, price in markets.items()
         ]
+
+    def terms(self, node: str, region: str, market: Market) -> Terms:
+        """Return what is known beside the price of a node."""
+        return terms_of(self.usd_per_hour[node][region][market])
 
 
 class Offer(Spec):
@@ -125,9 +131,11 @@ class Offer(Spec):
     usd_per_hour: UsdPerHour
     """Price of the whole node."""
     snapshot: date | None = None
-    """Day of the price; null for the user's own table."""
+    """Day of the price; null: unknown, or the user's own table."""
     available: Annotated[int, Field(ge=0)] | None = None
     """Nodes obtainable; null: no cap is known."""
+    highest_usd_per_hour: UsdPerHour | None = None
+    """In the dearest zone of the region; null: one price is known."""
 
     @property
     def provider(self) -> str:

@@ -242,8 +242,16 @@ class Provenance(Spec):
     """By GPU."""
     defaults: tuple[str, ...] = ()
     """Every default that was taken."""
+    day: date | None = None
+    """Day of the answer, against which the age of prices is counted."""
+    prices_age_days: int | None = None
+    """Age of the oldest prices of the plan; null: a day is unknown, or there is no plan."""
     origins: Mapping[str, str] = {}
     """Values that came from an option or the environment, and from which."""
+    display_currency: str = "USD"
+    """Currency of the tables; the plan and its figures are in USD."""
+    display_per_usd: float = 1.0
+    """How much of it the user says one USD is."""
     tpot_definition: str = "(end - first token) / (output_tokens - 1), one number a request"
     month_h: float = 730.0
 

@@ -24,12 +24,12 @@ from llmplan.spec.yaml_files import MAX_BYTES, YamlText, read_yaml, scalar, step
 from llmplan.spec.yaml_files import Path as Steps
 
 ENVIRONMENT = "LLMPLAN_"
-RESERVED = frozenset({"LLMPLAN_CATALOG"})
+RESERVED = frozenset({"LLMPLAN_CATALOG", "LLMPLAN_CURRENCY", "LLMPLAN_TODAY"})
 """Variables that are no field of a workload."""
 DEFAULT_WORKLOAD = "llmplan.yaml"
 
 
-def read_text(name: str) -> tuple[str, str]:
+def read_text(name: str, most_bytes: int = MAX_BYTES) -> tuple[str, str]:
     """Return (text, where) of a file; `-` is standard input, `.gz` is unpacked.
 
     Raises
@@ -38,23 +38,23 @@ def read_text(name: str) -> tuple[str, str]:
         The file is missing, unreadable, no text, or too large.
     """
     if name == "-":
-        return _decoded(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), "standard input"
+        return _decoded(sys.stdin.buffer.read(most_bytes + 1), "standard input", most_bytes), "standard input"
     path = Path(name)
     try:
         with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) if name.endswith(".gz") else plain as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; {_beside(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{name or repr(name)}: is a folder; want a file") from None
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return _decoded(raw, name), name
+    return _decoded(raw, name, most_bytes), name
 
 
-def _decoded(raw: bytes, where: str) -> str:
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{where}: more than {MAX_BYTES // 2**20} MiB; want a smaller file")
+def _decoded(raw: bytes, where: str, most_bytes: int) -> str:
+    if len(raw) > most_bytes:
+        raise InputError(f"{where}: more than {most_bytes // 2**20} MiB; want a smaller file")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

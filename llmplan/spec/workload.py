@@ -272,13 +272,14 @@ class Workload(Spec):
 
 
 class OfferFilter(Spec):
-    """What may be rented; nothing given: the whole catalog, on demand."""
+    """What may be rented; nothing given: the whole catalog, but no spot."""
 
     gpus: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
-    markets: tuple[Market, ...] = ("on_demand",)
+    markets: tuple[Market, ...] = ("on_demand", "reserved", "owned")
+    """No shipped sheet has reserved or owned prices: what yours hold is on offer, spot only when asked for."""
 
 
 class Limits(Spec):

@@ -582,7 +582,66 @@ INFEASIBLE = [
     ),
 ]
 
+QUOTES = "provider,node,price_per_hour\nacme,p5.48xlarge,40\n"
+
+
+def quotes(name: str, args: str, *says: str, text: str = QUOTES, **more: Any) -> Case:
+    every = ("prices", "import", "q.csv", *args.split("|")) if args else ("prices", "import", "q.csv")
+    return Case(
+        name=f"quotes: {name}", files={"q.csv": text, "kept/x": "", "v.csv": text}, args=every, says=says, **more
+    )
+
+
+def listed(name: str, args: str, *says: str, **more: Any) -> Case:
+    return Case(name=f"prices: {name}", args=("prices", "list", *args.split("|")), says=says, **more)
+
+
+PRICES = [
+    listed("gpu", "--gpu|h100sxn", "no GPU 'h100sxn' in the catalog; did you mean h100-sxm"),
+    listed("gpus", "--gpu|8xh100", "--gpu 8xh100: has a number; want the GPU alone, or a node with --node"),
+    listed("provider", "--provider|awss", "--provider: no provider 'awss' has a price; did you mean aws"),
+    listed("region", "--region|us-east-9", "--region: no region 'us-east-9' has a price; did you mean us-east-1"),
+    listed("node", "--node|p5.49xlarge", "no node 'p5.49xlarge' in the catalog; did you mean p5.4"),
+    listed("market", "--market|spott", usage=True),
+    listed("cap", "--max-usd-per-gpu-hour|0", "--max-usd-per-gpu-hour 0: want more than 0 USD"),
+    listed("cap of nan", "--max-usd-per-gpu-hour|nan", "--max-usd-per-gpu-hour nan: want more than 0 USD"),
+    listed("age", "--max-price-age|-1", "--max-price-age -1: want 0 days or more"),
+    listed("day", "-q", "LLMPLAN_TODAY: 'May' is no day; write it as 2026-01-31", env={"LLMPLAN_TODAY": "May"}),
+    listed("currency", "--currency|EUR", "--currency EUR: is no currency with its rate; write it as EUR=0.92 (EUR for"),
+    listed("currency of 0", "--currency|EUR=0", "--currency EUR=0: is no currency with its rate"),
+    listed("currency in words", "--currency|euro=0.9", "--currency euro=0.9: is no currency with its rate"),
+    listed("other dollars", "--currency|USD=2", "--currency USD=2: 1 USD is 1 USD; want another currency such as EUR"),
+    listed("variable", "-q", "LLMPLAN_CURRENCY EUR: is no currency with", env={"LLMPLAN_CURRENCY": "EUR"}),
+    options("currency of a plan", "--currency|0.92", "--currency 0.92: is no currency with its rate"),
+    options("age of a plan", "--max-price-age|-1", "--max-price-age -1: want 0 days or more"),
+    Case(
+        name="quotes: no file",
+        files={"q.csv": QUOTES},
+        args=("prices", "import", "p.csv"),
+        says=("p.csv: no such file; did you mean q.csv?",),
+    ),
+    quotes("no day", "", "q.csv:2: has no day; give --snapshot 2026-01-31, or --snapshot unknown"),
+    quotes("day in words", "--snapshot|May", "--snapshot: 'May' is no day; write it as 2026-01-31"),
+    quotes("rate", "--snapshot|unknown|--rate|EUR", "--rate EUR: is no currency with its rate; write it as EUR=1.08"),
+    quotes("binary", "", "q.csv: is no text; want YAML, JSON or CSV", text="\0"),
+    quotes("another column", "", "q.csv: no column 'prize' is read; did you mean", text="node,prize\nx,1\n"),
+    quotes(
+        "folder that is a file", "--snapshot|unknown|--output-dir|v.csv", "--output-dir v.csv: is a file; want a folder"
+    ),
+    quotes(
+        "folder in no folder", "--snapshot|unknown|--output-dir|a/b", "--output-dir a/b: no folder 'a'; make it first"
+    ),
+    quotes(
+        "folder that may not be written",
+        "--snapshot|unknown|--output-dir|closed/new",
+        "--output-dir closed/new: cannot be written (Permission denied)",
+        prepare=lambda _: Path("closed").mkdir(mode=0o500),
+        marks=needs_permissions,
+    ),
+]
+
 CASES = [
+    *PRICES,
     *NAMES,
     *NUMBERS,
     *CLASSES,
@@ -622,7 +681,7 @@ def test_what_is_wrong_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LLMPLAN_")]:
+    for name in [name for name in os.environ if name.startswith("LLMPLAN_") and name != "LLMPLAN_TODAY"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
     for name, value in case.env.items():

@@ -34,6 +34,9 @@ COMMANDS = [
     ["models"],
     ["models", "list"],
     ["models", "show"],
+    ["prices"],
+    ["prices", "list"],
+    ["prices", "import"],
     ["schema"],
 ]
 KEYS = ["schema_version", "kind", "status", "plan", "cost", "predicted", "optimality", "search", "excuses", "warnings"]
@@ -61,6 +64,7 @@ def llmplan(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith("LLMPLAN_") or n in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")]:
             patch.delenv(name)
+        patch.setenv("LLMPLAN_TODAY", "2026-09-01")
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["llmplan", *args])
@@ -245,6 +249,8 @@ TABLES = [
     ["catalog", "list", "support"],
     *(["catalog", "show", name] for name in ("h100", "p5.48xlarge", "nvlink-4", "vllm", "sglang", "trtllm")),
     ["models", "list"],
+    ["prices", "list"],
+    ["prices", "list", "--gpu", "h100", "--market", "spot", "--explain"],
     *(["models", "show", name] for name in ("llama-3.1-70b", "deepseek-v3")),
     ["estimate", MIX, "--gpu", "l40s", "--explain", "-q"],
 ]
