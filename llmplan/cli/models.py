@@ -1,4 +1,4 @@
-"""`llmplan models`: which models there are, their parameters, KV and memory."""
+"""`llmplan models`: which models there are, their parameters, KV and memory; models of one's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from llmplan.spec.catalog import Catalog
     from llmplan.spec.model import Model
 
-app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Show models: shape, parameters, weights and KV.")
+ModelTypeOption = Annotated[
+    str | None,
+    typer.Option("--model-type", metavar="TYPE", help="Architecture of a config.json that names none: llama."),
+]
+
+app = typer.Typer(
+    no_args_is_help=True, epilog=o.EXIT_CODES, help="Show models: shape, parameters, weights and KV; take in one's own."
+)
 
 
 @app.command("list", epilog=o.EXIT_CODES)
@@ -43,6 +50,7 @@ def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOp
 @app.command("show", epilog=o.EXIT_CODES)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Catalog name, or a config.json or its folder.")],
+    model_type: ModelTypeOption = None,
     fmt: o.FormatOption = o.OutputFormat.table,
     catalog: o.CatalogOption = None,
 ) -> None:
@@ -51,7 +59,7 @@ def show(
     from llmplan.spec.readers import read_model
 
     opened = o.opened_catalog(catalog)
-    model, warnings = read_model(name, opened)
+    model, warnings = read_model(name, opened, model_type=model_type)
     for warning in warnings:
         o.told(False, f"warning    {warning}")
     told = facts(model)
@@ -62,6 +70,38 @@ def show(
         typer.echo(render.as_json(document) if fmt is o.OutputFormat.json else render.as_yaml(document), nl=False)
         return
     listed(_rows(model, told.rows, _engines(model, opened)), fmt, f"{model.name} ({model.hf_id})")
+
+
+@app.command("import", epilog=o.EXIT_CODES)
+def import_model(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A config.json or the folder that holds it.")],
+    output_dir: Annotated[
+        str | None, typer.Option("--output-dir", metavar="DIR", help="Catalog folder to write; without it, print.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that folder.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model; by default from the path.")] = None,
+    hf_id: Annotated[str | None, typer.Option("--hf-id", metavar="ORG/NAME", help="Its Hugging Face id.")] = None,
+    model_type: ModelTypeOption = None,
+    quiet: o.QuietOption = False,
+) -> None:
+    """Turn a config.json into a model of a catalog folder."""
+    from llmplan.cli.folders import changed_files, written_together
+    from llmplan.model_file import model_file
+    from llmplan.spec.readers import read_config
+
+    model, warnings = read_config(path, name, model_type)
+    if hf_id is not None:
+        model = model.model_copy(update={"hf_id": hf_id})
+    for warning in warnings:
+        o.told(quiet, f"warning    {warning}")
+    text = model_file(model)
+    if output_dir is None:
+        typer.echo(text, nl=False)
+        return
+    file = f"models/{model.name}.yaml"
+    if changed_files(output_dir, {file: text}, overwrite):
+        written_together(output_dir, {file: text})
+    o.told(quiet, f"wrote {output_dir}/{file}; use it with --catalog {output_dir}")
 
 
 def _engines(model: Model, catalog: Catalog) -> str:

@@ -18,8 +18,9 @@ Checked against eight measured breakdowns of vLLM on H100 (tests/perf/test_memor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,10 +65,10 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
     model = replicas.model
     per_stage = np.ceil(model.layer_count / replicas.pp) / model.layer_count
     layers = layer_weight_bytes(replicas) * per_stage
-    ends = 2.0 * (model.vocab_size + model.position_embeddings) * model.hidden_size / replicas.tp
-    head = 0.0 if model.tie_embeddings else 2.0 * model.vocab_size * model.hidden_size / replicas.tp
-    last = np.maximum(ends, 2.0 * model.vocab_size * model.hidden_size / replicas.tp)
-    weights = layers + np.where(replicas.pp > 1, last, ends + head) + 2.0 * model.vision_parameters
+    counts = parameters(model)
+    ends = 2.0 * (counts["embedding"] + counts["head"]) / replicas.tp
+    largest_end = 2.0 * max(counts["embedding"], model.vocab_size * model.hidden_size) / replicas.tp
+    weights = layers + np.where(replicas.pp > 1, largest_end, ends) + 2.0 * model.vision_parameters
     copies = replicas.activation_copies + model.residual_streams - 1
     activation = (
         copies * 2.0 * model.hidden_size + replicas.activation_token_bytes
@@ -108,11 +109,9 @@ def layer_weight_bytes(replicas: Replicas) -> Floats:
 def _mixer_bytes(replicas: Replicas, mixer: Mixer | None) -> Floats | float:
     if mixer is None:
         return 0.0
-    hidden = replicas.model.hidden_size
     module: Module = "state" if isinstance(mixer, State) else "attention"
-    small = mixer_parameters(mixer, hidden) - _elements(mixer_matrices(mixer, hidden, np.ones((1, 1))))
-    matrices = _elements(mixer_matrices(mixer, hidden, replicas.tp))
-    return matrices * replicas.formats[module].weight_bytes + 2.0 * small
+    count = mixer_parameters(mixer, replicas.model.hidden_size)
+    return _product_bytes(mixer_matrices, mixer, replicas, module, count)
 
 
 def _ffn_bytes(replicas: Replicas, ffn: Ffn | Moe | None) -> Floats | float:
@@ -122,14 +121,22 @@ def _ffn_bytes(replicas: Replicas, ffn: Ffn | Moe | None) -> Floats | float:
     counts = ffn_parameters(ffn, hidden)
     formats = replicas.formats
     if not isinstance(ffn, Moe):
-        small = counts["ffn"] - _elements(ffn_matrices(ffn, hidden, np.ones((1, 1))))
-        return _elements(ffn_matrices(ffn, hidden, tp)) * formats["ffn"].weight_bytes + 2.0 * small
+        return _product_bytes(ffn_matrices, ffn, replicas, "ffn", counts["ffn"])
     return (
         counts["experts"] / (tp * replicas.dp) * replicas.expert_pad * formats["experts"].weight_bytes
-        + _elements(shared_matrices(ffn, hidden, tp)) * formats["shared_experts"].weight_bytes
-        + _elements(latent_matrices(ffn, hidden, tp)) * formats["latent"].weight_bytes
+        + _product_bytes(shared_matrices, ffn, replicas, "shared_experts", counts["shared_experts"])
+        + _product_bytes(latent_matrices, ffn, replicas, "latent", counts["latent"])
         + 2.0 * counts["router"]
     )
+
+
+def _product_bytes(
+    matrices: Callable[[Any, float, Floats], list[Matrix]], block: Any, replicas: Replicas, module: Module, count: int
+) -> Floats:
+    """Return the bytes of a block's matrices as the rank has them, and of its `count` parameters that are in none."""
+    hidden = replicas.model.hidden_size
+    small = count - _elements(matrices(block, hidden, np.ones((1, 1))))
+    return _elements(matrices(block, hidden, replicas.tp)) * replicas.formats[module].weight_bytes + 2.0 * small
 
 
 def _elements(matrices: list[Matrix]) -> Floats:

@@ -49,6 +49,8 @@ ALGORITHMS: Mapping[str, Format] = {
     "W8A8_SQ_PER_CHANNEL": ("int8", None),
 }
 """What modelopt calls its formats."""
+EXPERT_LEAVES = {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3"}
+"""What checkpoints in the manner of Mixtral call the matrices of an expert."""
 KNOWN = "llmplan reads FP8, MXFP8, NVFP4, MXFP4, W4A16_AWQ, W8A16 and their kin"
 
 
@@ -112,8 +114,11 @@ def _named_formats(given: Fields) -> dict[str, WeightDtype]:
 
 
 def _longest(named: Mapping[str, WeightDtype], name: str) -> WeightDtype | None:
-    """Return the format of the longest part of a name that is listed."""
+    """Return the format of the longest part of a name that is listed, by either name of an expert's matrix."""
     parts = name.split(".")
+    other = named.get(".".join([*parts[:-1], EXPERT_LEAVES.get(parts[-1], "")]))
+    if other is not None:
+        return other
     for end in range(len(parts), 0, -1):
         found = named.get(".".join(parts[:end]))
         if found is not None:
@@ -174,16 +179,19 @@ def _kv_dtype(given: Fields) -> KvDtype | None:
 
 
 def _quantization(outer: Fields, text: Fields, beside: object) -> Fields | None:
-    """Return the fields that tell the weight format: of the file beside, else of the model's own."""
-    if beside is not None:
+    """Return the fields that tell the weight format: of the file beside, else of the model's own.
+
+    A file beside that only lists what was repacked inside an fp8 checkpoint says less than the model's own.
+    """
+    own = (f for f in (outer, text) if f.values.get("quantization_config") is not None)
+    inside = next((fields.within("quantization_config") for fields in own), None)
+    repacked = inside is not None and inside.text("quant_method") == "fp8" and inside.values.get("quantized_layers")
+    if beside is not None and not repacked:
         file = Fields(as_object(beside, outer.where, "hf_quant_config.json"), outer.where, "hf_quant_config.")
         if file.values.get("quantization") is None:
             raise file.error("quantization", "missing", "give an object with quant_algo")
         return file.within("quantization")
-    for fields in (outer, text):
-        if fields.values.get("quantization_config") is not None:
-            return fields.within("quantization_config")
-    return None
+    return inside
 
 
 def _fp8(given: Fields) -> Format:

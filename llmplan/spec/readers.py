@@ -197,13 +197,17 @@ def _check_root(path: str, shown: str) -> None:
     raise InputError(f"{shown}: no field {head!r}; {full or 'llmplan schema workload lists them'}")
 
 
-def read_model(name: str, catalog: Catalog, beside: str | None = None) -> tuple[Model, list[str]]:
+def read_model(
+    name: str, catalog: Catalog, beside: str | None = None, model_type: str | None = None
+) -> tuple[Model, list[str]]:
     """Return a model of the catalog, or of a local config.json (or a folder that holds one), and warnings.
 
     Parameters
     ----------
     beside : str, optional
         File that names the model: a relative path is looked for in its folder first.
+    model_type : str, optional
+        The architecture of a config.json that names none.
 
     Raises
     ------
@@ -216,11 +220,27 @@ def read_model(name: str, catalog: Catalog, beside: str | None = None) -> tuple[
         raise InputError(f"{name}: is no path ({getattr(error, 'strerror', None) or error})") from None
     if path is None:
         return catalog.model(name), []
-    text, where = read_text(str(path))
     if path.suffix in (".yaml", ".yml"):
-        return read_as(Model, read_yaml(text, where)), []
+        return read_as(Model, read_yaml(*read_text(str(path)))), []
+    return _config(path, None, model_type)
+
+
+def read_config(name: str, model_name: str | None, model_type: str | None) -> tuple[Model, list[str]]:
+    """Return the model of a local config.json, or of the folder that holds one, and warnings.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it cannot be used.
+    """
+    path = Path(name).expanduser()
+    return _config(path / "config.json" if path.is_dir() else path, model_name, model_type)
+
+
+def _config(path: Path, name: str | None, model_type: str | None) -> tuple[Model, list[str]]:
+    text, where = read_text(str(path))
     quantization = _json(path.parent / "hf_quant_config.json")
-    return model_from_config(_parsed_json(text, where), where, quantization=quantization)
+    return model_from_config(_parsed_json(text, where), where, name, quantization, model_type)
 
 
 def _local(name: str, beside: str | None) -> Path | None:

@@ -229,51 +229,12 @@ def test_more_device_memory_is_more_room(toy):
 # ---- measured: vLLM on H100 ----
 
 
-def dense(
-    name: str, hidden: int, vocab: int, layers: int, inter: int, heads: int, tied: bool, vision: int = 0
-) -> Model:
-    return Model.model_validate(
-        {
-            "name": name,
-            "hf_id": name,
-            "family": "toy",
-            "hidden_size": hidden,
-            "vocab_size": vocab,
-            "tie_embeddings": tied,
-            "max_context_tokens": 131072,
-            "attention": {"full": {"kind": "gqa", "heads": heads, "kv_heads": 8, "head_dim": 128}},
-            "ffn": {"dense": {"kind": "gated", "intermediate_size": inter}},
-            "layers": [{"count": layers, "attention": "full", "ffn": "dense"}],
-            "vision_parameters": vision,
-            "source": "the model's config.json",
-        }
-    )
-
-
-def gpt_oss_20b() -> Model:
-    fields = CATALOG.model("gpt-oss-120b").model_dump(exclude={"published_parameters"})
-    fields |= {"name": "gpt-oss-20b", "hf_id": "openai/gpt-oss-20b", "layers": fields["layers"][:24]}
-    fields["ffn"]["moe"]["experts"] = 32
-    return Model.model_validate(fields)
-
-
-VISION = 24 * (4 * 1024**2 + 3 * 1024 * 4096 + 2 * 1024) + 1024 * 3 * 14**2 + 1024 + 4096 * 1024 + 1024
-"""Pixtral's tower: 24 layers of 1024, patches of 14 x 14, a merger of 2 x 2."""
-PROJECTOR = 1024 * 5120 + 5120 * 5120
-
 MODELS = {
-    "gpt-oss-20b": gpt_oss_20b(),
-    "gpt-oss-120b": CATALOG.model("gpt-oss-120b"),
-    "llama-3.3-70b-fp8": Model.model_validate(
-        CATALOG.model("llama-3.1-70b").model_dump() | {"weights": {"dtype": "fp8"}}
-    ),
-    "llama-3.1-8b": CATALOG.model("llama-3.1-8b"),
-    "qwen3-0.6b": dense("qwen3-0.6b", 1024, 151_936, 28, 3072, 16, tied=True),
-    "qwen3-32b": CATALOG.model("qwen3-32b"),
-    "mistral-small-3.2-24b": dense(
-        "mistral-small-3.2-24b", 5120, 131_072, 40, 32_768, 32, tied=False, vision=VISION + PROJECTOR
-    ),
-    "deepseek-r1": CATALOG.model("deepseek-v3"),
+    name: CATALOG.model(name)
+    for name in ("gpt-oss-20b", "gpt-oss-120b", "llama-3.1-8b", "qwen3-0.6b", "qwen3-32b", "mistral-small-3.2-24b")
+} | {
+    "llama-3.3-70b-fp8": CATALOG.model("meta-llama/Llama-3.3-70B-Instruct-FP8"),
+    "deepseek-r1": CATALOG.model("deepseek-r1"),
 }
 
 MEASURED = [  # model, format, tp, utilization, weights GiB, KV pool GiB
