@@ -168,13 +168,13 @@ def _changes(fleet: Fleet, found: Found, binding: str) -> Iterator[tuple[str, Fl
     studied = found.evaluated
     if studied is not None and binding.startswith("slo"):
         yield from _relaxed_bounds(fleet, studied)
-    if binding in ("gpus", "usd_per_hour") or " and " in binding or " or " in binding:
+    if binding in ("gpus", "usd_per_hour", "node_limit") or " and " in binding or " or " in binding:
         yield from _relaxed_limits(fleet, found)
     if workload.deployment != DeploymentRequest():
         free = workload.model_copy(update={"deployment": DeploymentRequest()})
         yield "deployment: search all layouts and formats", fleet.model_copy(update={"workloads": (free,)}), False
     if fleet.offers != OfferFilter():
-        yield "offers: search the whole catalog on demand", fleet.model_copy(update={"offers": OfferFilter()}), False
+        yield "offers: search the whole catalog without spot", fleet.model_copy(update={"offers": OfferFilter()}), False
     unmeasured = sorted(e.candidate for e in found.excuses if e.reason == "evidence")
     if unmeasured:
         every = fleet.offers.model_copy(update={"gpus": tuple(sorted({c.gpu for c in found.columns}))})

@@ -79,8 +79,9 @@ def imported(text: str, where: str, catalog: Catalog, asked: Asked, usd_per_unit
     else:
         read = own_rows(table, catalog, asked)
     if not read.entries and not read.changes:
-        reasons = ", ".join(f"{len(lines)} {reason}" for reason, lines in read.skipped.items())
-        raise InputError(f"{where}: no row can be used: {reasons}")
+        most = sorted(read.skipped.items(), key=lambda pair: -len(pair[1]))
+        reasons = ", ".join(f"{len(lines)} {reason}" for reason, lines in most[:3])
+        raise InputError(f"{where}: no row can be used: {reasons}{', …' if len(most) > 3 else ''}")
     return _assembled(read, catalog, asked.tag)
 
 

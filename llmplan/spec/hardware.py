@@ -101,7 +101,7 @@ class PriceSheet(Spec):
 
     provider: str
     snapshot: date | None
-    """Day of the prices; null: unknown."""
+    """Day of the prices; null: not known. Such a shipped sheet counts only when its provider or a node is named."""
     source: str
     usd_per_hour: Mapping[str, Mapping[str, Mapping[Market, Price]]] = Field(alias="offers")
     """Node → region → market → price of the whole node, or the terms that it follows from."""
@@ -131,7 +131,7 @@ class Offer(Spec):
     usd_per_hour: UsdPerHour
     """Price of the whole node."""
     snapshot: date | None = None
-    """Day of the price; null: unknown, or the user's own table."""
+    """Day of the price; null: not known, or the user's own table."""
     available: Annotated[int, Field(ge=0)] | None = None
     """Nodes obtainable; null: no cap is known."""
     highest_usd_per_hour: UsdPerHour | None = None

@@ -503,7 +503,7 @@ INFEASIBLE = [
         "no candidate has memory for one request of 500 + 200 tokens",
         "GiB too much",
         "binding constraint: memory",
-        "offers: search the whole catalog on demand",
+        "offers: search the whole catalog without spot",
         code=4,
     ),
     added(

@@ -234,7 +234,7 @@ def test_a_plan_takes_no_more_nodes_than_there_are() -> None:
     nodes = {rental["offer"]: rental["nodes"] for rental in document["plan"]["rentals"]}
     assert nodes["mine/g6e.xlarge/home/on_demand"] == 1
     assert nodes["mine/g6e.xlarge/attic/on_demand"] == 2
-    assert any(name.startswith("aws/") for name in nodes)
+    assert any(not name.startswith("mine/") for name in nodes)
 
 
 def test_owned_machines_are_on_offer_unasked_and_spot_is_not() -> None:
@@ -267,3 +267,14 @@ def test_what_cannot_be_had_is_listed_and_not_planned() -> None:
     document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "mine")
     assert "home" not in str(document["plan"]["rentals"])
     assert any(excuse["message"] == "none of its nodes can be had" for excuse in document["excuses"])
+
+
+def test_what_the_owned_machines_carry_is_the_nearest_answer() -> None:
+    imported()
+    busy = ("--catalog", "mine", "--set", "offers.markets=[owned]", "--set", "workload.rate=2000 requests/s")
+    ran = llmplan("recommend", "w.yaml", *busy, "--json", "-q")
+    assert ran.code == 4
+    no = json.loads(ran.out)["infeasible"]
+    assert no["binding"] == "node_limit"
+    rate = next(near["change"] for near in no["nearest"] if near["change"].startswith("rate: "))
+    assert 100 < float(rate.split()[1]) < 2000
