@@ -25,7 +25,7 @@ from llmplan.plan.candidates import (
     memory_message,
 )
 from llmplan.provenance import provenance_of
-from llmplan.remarks import plan_warnings
+from llmplan.remarks import plan_warnings, preliminary
 from llmplan.resolve import as_replicas, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
@@ -53,6 +53,7 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") ->
         raise InputError(f"{where}: holds no plan")
     check_plan(answer.plan, where)
     _check_devices(answer.plan, catalog, where)
+    early = preliminary((p.gpu for p in answer.plan.pools if p.deployment), catalog)
     evaluation = evaluate_plan(answer.plan, catalog)
     provenance = provenance_of(catalog, answer.plan.models, evaluation.basis, answer.provenance.defaults)
     said = list(_moved(answer, provenance.catalog_hash, provenance.fits_hash))
@@ -64,7 +65,7 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file") ->
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*said, *_misses(evaluation), *plan_warnings(answer.plan, evaluation)),
+        warnings=(*said, *early, *_misses(evaluation), *plan_warnings(answer.plan, evaluation)),
         provenance=provenance,
     )
 
@@ -116,6 +117,7 @@ def estimate_workload(
     engine, defaults = resolved_engine(workload, catalog)
     buckets = fitting_buckets(workload, model, where)
     candidate, offers = _fixed(fleet, model, engine, catalog, where)
+    warnings += preliminary([candidate.kind.gpu.name], catalog)
     studied = _studied(candidate, model, engine, buckets, fleet, catalog)
     provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins)
     if not np.all(most_decodes(studied.cost, studied.requests) > 0):

@@ -23,7 +23,7 @@ from llmplan.plan.columns import Column, Mix, NoMix
 from llmplan.plan.dominance import undominated
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
-from llmplan.remarks import defaults_of, no_evidence, plan_warnings, solver_warnings
+from llmplan.remarks import defaults_of, no_evidence, plan_warnings, preliminary, solver_warnings, undated_left_out
 from llmplan.resolve import fits_for, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
@@ -175,8 +175,8 @@ def search(setting: Setting) -> Found:
             operating_points=studied.operating_points if studied else 0,
             offers=len(offers),
         ),
-        defaults=(*defaults, *defaults_of(fleet)),
-        warnings=tuple(warnings),
+        defaults=(*defaults, *defaults_of(fleet), *undated_left_out(fleet, catalog)),
+        warnings=(*warnings, *preliminary((o.node.gpu for o in allowed), catalog)),
     )
     ground = Ground(
         setting=setting,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from llmplan.evaluation import Evaluation, within_band
 from llmplan.plan.columns import Mix
+from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Excuse, Plan
 from llmplan.spec.workload import Fleet
 
@@ -65,6 +68,22 @@ def plan_warnings(plan: Plan, evaluation: Evaluation) -> list[str]:
     if spot:
         said.append(f"{', '.join(spot)}: spot capacity can be taken away at any time; interruptions are not modeled")
     return said
+
+
+def preliminary(gpus: Iterable[str], catalog: Catalog) -> list[str]:
+    """Return a warning for each GPU that is announced and not measured, or known in part only."""
+    return [
+        f"{name}: preliminary, its figures are announcements; plans on it are for orientation only"
+        for name in sorted(set(gpus))
+        if catalog.gpu(name).status == "preliminary"
+    ]
+
+
+def undated_left_out(fleet: Fleet, catalog: Catalog) -> list[str]:
+    """Return which providers take no part because nobody knows the day of their prices."""
+    named = fleet.offers.providers or fleet.offers.nodes or fleet.workloads[0].deployment.offer
+    out = [] if named else catalog.undated()
+    return [f"offers: without prices of an unknown day ({', '.join(out)}); offers.providers names them"] if out else []
 
 
 def no_evidence(gpu: str) -> Excuse:

@@ -68,7 +68,7 @@ def test_the_shipped_mix_example_beats_every_single_gpu_type(catalog: Catalog) -
     found = answer(
         catalog,
         options=Options(gap=0.0),
-        workload={"input_tokens": 500, "output_tokens": 200, "rate": "12 requests/s"},
+        workload={"input_tokens": 500, "output_tokens": 200, "rate": "24 requests/s"},
     )
     assert found.plan is not None
     assert len({pool.gpu for pool in found.plan.pools}) > 1

@@ -6,18 +6,20 @@ Folders given by the user (`--catalog DIR`, `LLMPLAN_CATALOG`) have the same sha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
+from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
-from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceSheet
+from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
@@ -37,6 +39,22 @@ KINDS: dict[str, tuple[str, type[Spec]]] = {
 }
 """Folder and noun of each kind of entry."""
 
+_STATED = re.compile(r"^(gpu|status): ([\w.-]+)", re.MULTILINE)
+"""What the filter of offers asks of a node or a GPU, in the text of a shipped file."""
+
+PRICES = "hardware/prices"
+_BASE_UNITS = {"base_units": True}
+
+
+class _Sheet(NamedTuple):
+    """The prices of one provider."""
+
+    provider: str
+    snapshot: date | None
+    rows: list[PriceRow]
+    undated: bool
+    """Shipped, and of an unknown day."""
+
 
 @cache
 def root() -> Traversable:
@@ -51,6 +69,8 @@ class Catalog:
     def __init__(self, folders: Sequence[Traversable] = ()) -> None:
         self._folders = (*folders, root())
         self._entries: dict[tuple[str, str], Spec] = {}
+        self._listed: dict[str, dict[str, Traversable]] = {}
+        self._facts: dict[tuple[str, str], dict[str, str]] = {}
 
     @classmethod
     def with_folders(cls, paths: Sequence[str]) -> Catalog:
@@ -73,7 +93,7 @@ class Catalog:
 
     def names(self, kind: str) -> list[str]:
         """Return the names of all entries of a kind."""
-        return sorted({name for name, _ in self._files(kind)})
+        return sorted(self._paths(KINDS[kind][0]))
 
     def gpu(self, name: str) -> Gpu:
         """Return a GPU by name or alias."""
@@ -113,13 +133,45 @@ class Catalog:
         """All price sheets; one of the user replaces the shipped one of the same provider."""
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
-            for name, path in _yaml_in(folder, "hardware/prices"):
-                sheet = read_as(PriceSheet, _read(path, f"hardware/prices/{name}.yaml"))
+            for name, path in _yaml_in(folder, PRICES):
+                sheet = read_as(PriceSheet, _read(path, f"{PRICES}/{name}.yaml"))
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
-    def offers(self, wanted: OfferFilter) -> list[Offer]:
+    @cached_property
+    def refused(self) -> Refused:
+        """Names that are known and not modeled, with the reason."""
+        return read_as(Refused, _read(root() / "hardware" / "refused.yaml", "hardware/refused.yaml"))
+
+    def undated(self) -> list[str]:
+        """Return the providers whose shipped prices have no day: they count only when they are named."""
+        return [sheet.provider for sheet in self._price_rows if sheet.undated]
+
+    @cached_property
+    def _price_rows(self) -> tuple[_Sheet, ...]:
+        """All prices as plain rows; those of shipped sheets are not checked again, a test of ours does it."""
+        sheets: dict[str, _Sheet] = {}
+        for folder in self._folders:
+            for name, path in _yaml_in(folder, PRICES):
+                raw = plain_rows(path.read_text(encoding="utf-8")) if _is_shipped(path) else None
+                if raw is None:
+                    sheet = read_as(PriceSheet, _read(path, f"{PRICES}/{name}.yaml"))
+                    raw = (sheet.provider, sheet.snapshot, sheet.rows())
+                provider, snapshot, rows = raw
+                undated = snapshot is None and _is_shipped(path)
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated))
+        return tuple(sheets[name] for name in sorted(sheets))
+
+    def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
         """Return every offer that `wanted` allows, in a fixed order.
+
+        What nobody asked for by name is left out where it is not to be trusted: GPUs that are announced only, and
+        shipped prices of an unknown day.
+
+        Parameters
+        ----------
+        everything : bool
+            Leave nothing out, to show what there is.
 
         Raises
         ------
@@ -127,39 +179,53 @@ class Catalog:
             The filter names a GPU, provider, region or node that no price sheet has.
         """
         gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
-        sheets = [(sheet, sheet.rows()) for sheet in self.prices]
-        self._check_filter(wanted, [(s.provider, *row[:2]) for s, rows in sheets for row in rows])
+        self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
         for name in wanted.gpus:
             if _without_count(name) != name:
                 raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
         kept = []
-        for sheet, rows in sheets:
+        for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
-            for name, region, market, usd in rows:
+            trusted = everything or bool(wanted.providers) or not sheet.undated
+            chosen: dict[str, Node | None] = {}
+            for name, region, market, usd in sheet.rows:
                 if market not in wanted.markets or (wanted.regions and region not in wanted.regions):
                     continue
-                node = self.node(name)
-                if (gpus and node.gpu not in gpus) or (nodes and node.name not in nodes):
-                    continue
-                if self.gpu(node.gpu).status == "preliminary" and node.gpu not in gpus:
-                    continue
-                offer = Offer.model_construct(
-                    name=f"{sheet.provider}/{node.name}/{region}/{market}",
-                    node=node,
-                    region=region,
-                    market=market,
-                    usd_per_hour=usd,
-                    snapshot=sheet.snapshot,
-                    available=None,
-                )
-                kept.append(offer)
+                if name not in chosen:
+                    chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                node = chosen[name]
+                if node is not None:
+                    fields = {
+                        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
+                        "node": node,
+                        "region": region,
+                        "market": market,
+                        "usd_per_hour": usd,
+                        "snapshot": sheet.snapshot,
+                    }
+                    kept.append(Offer.model_validate(fields, context=_BASE_UNITS))
         return sorted(kept, key=lambda o: (o.usd_per_hour, o.name))
 
-    def _check_filter(self, wanted: OfferFilter, rows: list[tuple[str, str, str]]) -> None:
-        for field, index in (("providers", 0), ("regions", 2)):
-            known = {row[index] for row in rows}
+    def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
+        """Return a node that the filter keeps: it is named, or nothing speaks against it."""
+        if nodes:
+            node = self.node(name)
+            return node if node.name in nodes and (not gpus or node.gpu in gpus) else None
+        if not trusted or (gpus and self._stated("nodes", name, "gpu") not in gpus):
+            return None
+        node = self.node(name)
+        open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
+        return node if open_to_all else None
+
+    def _check_filter(self, wanted: OfferFilter) -> None:
+        for field in ("providers", "regions"):
+            if not getattr(wanted, field):
+                continue
+            known = {sheet.provider for sheet in self._price_rows}
+            if field == "regions":
+                known = {row[1] for sheet in self._price_rows for row in sheet.rows}
             for name in getattr(wanted, field):
                 if name not in known:
                     advice = near(name, known) or "llmplan catalog list offers shows them"
@@ -170,18 +236,33 @@ class Catalog:
         digest = hashlib.sha256()
         for kind in kinds:
             folder = KINDS[kind][0] if kind in KINDS else kind
-            for name, path in sorted(self._files(kind, folder), key=lambda pair: pair[0]):
+            for name, path in sorted(self._paths(folder).items(), key=lambda pair: pair[0]):
                 digest.update(name.encode())
                 digest.update(path.read_bytes())
         return digest.hexdigest()[:12]
 
-    def _files(self, kind: str, folder: str | None = None) -> Iterator[tuple[str, Traversable]]:
-        seen = set()
-        for base in self._folders:
-            for name, path in _yaml_in(base, folder or KINDS[kind][0]):
-                if name not in seen:
-                    seen.add(name)
-                    yield name, path
+    def _paths(self, folder: str) -> dict[str, Traversable]:
+        """Return the files of a folder by stem; those of the first catalog folder win."""
+        if folder not in self._listed:
+            found: dict[str, Traversable] = {}
+            for base in self._folders:
+                for name, path in _yaml_in(base, folder):
+                    found.setdefault(name, path)
+            self._listed[folder] = found
+        return self._listed[folder]
+
+    def _stated(self, kind: str, name: str, field: str) -> str:
+        """Return a field of an entry that the filter of offers asks for, without reading all of a shipped file."""
+        known = self._facts.get((kind, name))
+        if known is None:
+            path = self._paths(KINDS[kind][0]).get(name)
+            if path is not None and _is_shipped(path) and (kind, name) not in self._entries:
+                known = dict(_STATED.findall(path.read_text(encoding="utf-8")))
+            else:
+                entry = self.node(name) if kind == "nodes" else self.gpu(name)
+                known = {"gpu": getattr(entry, "gpu", ""), "status": getattr(entry, "status", "")}
+            self._facts[kind, name] = known
+        return known[field]
 
     def _get(self, kind: str, noun: type[S], name: str) -> S:
         found = self._entries.get((kind, name)) or self._find(kind, noun, name)
@@ -191,18 +272,23 @@ class Catalog:
         return found
 
     def _find(self, kind: str, noun: type[S], name: str) -> S:
-        paths = dict(self._files(kind))
+        paths = self._paths(KINDS[kind][0])
+        if name in paths:
+            return self._read_entry(kind, noun, name, paths)
         wanted = folded(name)
-        exact = {folded(stem): stem for stem in paths}
-        if wanted in exact:
-            return self._read_entry(kind, noun, exact[wanted], paths)
-        known: dict[str, str] = {}
         for stem in paths:
+            if folded(stem) == wanted:
+                return self._read_entry(kind, noun, stem, paths)
+        for stem, path in paths.items():
+            if _is_shipped(path) and wanted not in folded(path.read_text(encoding="utf-8")):
+                continue
             entry = self._read_entry(kind, noun, stem, paths)
-            for alias in (*getattr(entry, "aliases", ()), getattr(entry, "hf_id", stem)):
-                if folded(alias) == wanted:
-                    return entry
-                known[alias] = stem
+            if wanted in map(folded, _other_names(entry)):
+                return entry
+        reason = self.refused.reason(kind, name)
+        if reason:
+            raise UnknownNameError(reason)
+        known = {alias for stem in paths for alias in _other_names(self._read_entry(kind, noun, stem, paths))}
         advice = near(name, {*paths, *known})
         singular = kind[:-1] if kind != "fits" else "fit"
         shown = {"gpu": "GPU"}.get(singular, singular)
@@ -221,6 +307,10 @@ class Catalog:
             raise InputError(f"{where}: name {own!r} is not the file's name; want {stem!r}")
         self._entries[kind, stem] = entry
         return entry
+
+
+def _other_names(entry: Spec) -> list[str]:
+    return [*getattr(entry, "aliases", ()), *([entry.hf_id] if isinstance(entry, Model) else [])]
 
 
 def _without_count(name: str) -> str:
@@ -254,5 +344,9 @@ def _read(path: Traversable, where: str) -> YamlText:
 
 def _is_shipped(path: Traversable) -> bool:
     """Return whether a file lies in one of the project's own data folders."""
-    own = [f"{root() / name}/" for name in ("hardware", "models", "engines", "techniques")]
-    return any(str(path).startswith(folder) for folder in own)
+    return str(path).startswith(_own_folders())
+
+
+@cache
+def _own_folders() -> tuple[str, ...]:
+    return tuple(f"{root() / name}/" for name in ("hardware", "models", "engines", "techniques"))

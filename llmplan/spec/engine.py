@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Set, Source, Spec
+from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Set, Sources, Spec
 from llmplan.spec.deployment import Batching
 from llmplan.spec.model import KvDtype, WeightDtype
 
@@ -104,4 +104,4 @@ class Engine(Spec):
     max_pp: Count = 1
     """Pipeline stages at most."""
     notes: str = ""
-    sources: Mapping[str, Source]
+    sources: Sources
