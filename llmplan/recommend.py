@@ -59,7 +59,7 @@ class Found:
     unmeasured: frozenset[str] = frozenset()
     """GPUs that may not win."""
     offers: tuple[Offer, ...]
-    """All that may be rented, the dearer ones of a kind included."""
+    """All that may be rented, each node in its cheapest region, the dearer ones of a kind included."""
     buckets: tuple[Bucket, ...]
     excuses: tuple[Excuse, ...]
     search: Search
@@ -143,9 +143,9 @@ def search(setting: Setting) -> Found:
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, setting.where)
     engine, defaults = resolved_engine(workload, catalog)
-    allowed = catalog.offers(offer_filter(fleet))
-    offers, dearer = cheapest_offers(allowed)
-    setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed)} offers")
+    allowed, others = catalog.cheapest_regions(offer_filter(fleet))
+    offers, dearer = cheapest_offers(allowed, others)
+    setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed) + others.total()} offers")
     kinds = kinds_of(offers, {o.node.gpu: catalog.gpu(o.node.gpu) for o in offers})
     question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
     candidates, unsupported = enumerate_candidates(question, kinds)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
@@ -19,7 +20,7 @@ from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
-from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
+from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
@@ -43,7 +44,6 @@ _STATED = re.compile(r"^(gpu|status): ([\w.-]+)", re.MULTILINE)
 """What the filter of offers asks of a node or a GPU, in the text of a shipped file."""
 
 PRICES = "hardware/prices"
-_BASE_UNITS = {"base_units": True}
 
 
 class _Sheet(NamedTuple):
@@ -56,6 +56,10 @@ class _Sheet(NamedTuple):
     """Shipped, and of an unknown day."""
 
 
+_Allowed = tuple[_Sheet, Node, str, Market, float]
+"""A price that a filter keeps: sheet, node, region, market, price of the node. [USD/h]"""
+
+
 @cache
 def root() -> Traversable:
     """Return the folder that holds the data: inside the wheel (or zip), or the checkout."""
@@ -66,8 +70,12 @@ def root() -> Traversable:
 class Catalog:
     """All entries, by kind and name."""
 
-    def __init__(self, folders: Sequence[Traversable] = ()) -> None:
-        self._folders = (*folders, root())
+    def __init__(self, folders: Sequence[Traversable] = (), shipped: Traversable | None = None) -> None:
+        """Search `folders` first, then the shipped data (or data of the same form in `shipped`)."""
+        self._shipped = shipped or root()
+        self._folders = (*folders, self._shipped)
+        own = [str(self._shipped / name) for name in ("hardware", "models", "engines", "techniques")]
+        self._own = tuple(f"{folder}{slash}" for folder in own for slash in "/\\")
         self._entries: dict[tuple[str, str], Spec] = {}
         self._listed: dict[str, dict[str, Traversable]] = {}
         self._facts: dict[tuple[str, str], dict[str, str]] = {}
@@ -126,7 +134,7 @@ class Catalog:
     @cached_property
     def bands(self) -> Bands:
         """The error bands of the shipped validation."""
-        return read_as(Bands, _read(root() / "hardware" / "bands.yaml", "hardware/bands.yaml"))
+        return read_as(Bands, self._read(self._shipped / "hardware" / "bands.yaml", "hardware/bands.yaml"))
 
     @cached_property
     def prices(self) -> tuple[PriceSheet, ...]:
@@ -134,14 +142,14 @@ class Catalog:
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = read_as(PriceSheet, _read(path, f"{PRICES}/{name}.yaml"))
+                sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
     @cached_property
     def refused(self) -> Refused:
         """Names that are known and not modeled, with the reason."""
-        return read_as(Refused, _read(root() / "hardware" / "refused.yaml", "hardware/refused.yaml"))
+        return read_as(Refused, self._read(self._shipped / "hardware" / "refused.yaml", "hardware/refused.yaml"))
 
     def undated(self) -> list[str]:
         """Return the providers whose shipped prices have no day: they count only when they are named."""
@@ -153,12 +161,12 @@ class Catalog:
         sheets: dict[str, _Sheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                raw = plain_rows(path.read_text(encoding="utf-8")) if _is_shipped(path) else None
+                raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
                 if raw is None:
-                    sheet = read_as(PriceSheet, _read(path, f"{PRICES}/{name}.yaml"))
+                    sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
                     raw = (sheet.provider, sheet.snapshot, sheet.rows())
                 provider, snapshot, rows = raw
-                undated = snapshot is None and _is_shipped(path)
+                undated = snapshot is None and self._is_shipped(path)
                 sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated))
         return tuple(sheets[name] for name in sorted(sheets))
 
@@ -178,13 +186,40 @@ class Catalog:
         UnknownNameError
             The filter names a GPU, provider, region or node that no price sheet has.
         """
+        found = [_offer(*row) for row in self._allowed(wanted, everything)]
+        return sorted(found, key=lambda o: (o.usd_per_hour, o.name))
+
+    def cheapest_regions(self, wanted: OfferFilter) -> tuple[list[Offer], Counter[tuple[str, int, Market]]]:
+        """Return what `wanted` allows in the cheapest region of each node, provider and market; and what is left out.
+
+        Nodes of one name are alike in every region, and the catalog knows no cap on any: the dearer regions are in no
+        cheapest plan (docs/decisions/0005). They are most of a large catalog.
+
+        Returns
+        -------
+        offers, others
+            The offers in a fixed order; the number of dearer ones by GPU, GPUs of a node and market.
+        """
+        cheapest: dict[tuple[str, str, Market], _Allowed] = {}
+        others: Counter[tuple[str, int, Market]] = Counter()
+        for row in self._allowed(wanted, everything=False):
+            sheet, node, region, market, usd = row
+            kept = cheapest.setdefault((sheet.provider, node.name, market), row)
+            if kept is not row:
+                others[node.gpu, node.gpus, market] += 1
+                if (usd, region) < (kept[4], kept[2]):
+                    cheapest[sheet.provider, node.name, market] = row
+        found = [_offer(*row) for row in cheapest.values()]
+        return sorted(found, key=lambda o: (o.usd_per_hour, o.name)), others
+
+    def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
+        """Yield the prices that a filter keeps."""
         gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
         self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
         for name in wanted.gpus:
             if _without_count(name) != name:
                 raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
-        kept = []
         for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
@@ -197,16 +232,7 @@ class Catalog:
                     chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
                 node = chosen[name]
                 if node is not None:
-                    fields = {
-                        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
-                        "node": node,
-                        "region": region,
-                        "market": market,
-                        "usd_per_hour": usd,
-                        "snapshot": sheet.snapshot,
-                    }
-                    kept.append(Offer.model_validate(fields, context=_BASE_UNITS))
-        return sorted(kept, key=lambda o: (o.usd_per_hour, o.name))
+                    yield sheet, node, region, market, usd
 
     def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
         """Return a node that the filter keeps: it is named, or nothing speaks against it."""
@@ -256,7 +282,7 @@ class Catalog:
         known = self._facts.get((kind, name))
         if known is None:
             path = self._paths(KINDS[kind][0]).get(name)
-            if path is not None and _is_shipped(path) and (kind, name) not in self._entries:
+            if path is not None and self._is_shipped(path) and (kind, name) not in self._entries:
                 known = dict(_STATED.findall(path.read_text(encoding="utf-8")))
             else:
                 entry = self.node(name) if kind == "nodes" else self.gpu(name)
@@ -280,7 +306,7 @@ class Catalog:
             if folded(stem) == wanted:
                 return self._read_entry(kind, noun, stem, paths)
         for stem, path in paths.items():
-            if _is_shipped(path) and wanted not in folded(path.read_text(encoding="utf-8")):
+            if self._is_shipped(path) and wanted not in folded(path.read_text(encoding="utf-8")):
                 continue
             entry = self._read_entry(kind, noun, stem, paths)
             if wanted in map(folded, _other_names(entry)):
@@ -301,12 +327,35 @@ class Catalog:
         if isinstance(cached, noun):
             return cached
         where = f"{KINDS[kind][0]}/{stem}.yaml"
-        entry = read_as(noun, _read(paths[stem], where))
+        entry = read_as(noun, self._read(paths[stem], where))
         own = getattr(entry, "name", getattr(entry, "gpu", stem))
         if own != stem:
             raise InputError(f"{where}: name {own!r} is not the file's name; want {stem!r}")
         self._entries[kind, stem] = entry
         return entry
+
+    def _read(self, path: Traversable, where: str) -> YamlText:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{where}: cannot be read ({error})") from None
+        return read_yaml(text, where, trusted=self._is_shipped(path))
+
+    def _is_shipped(self, path: Traversable) -> bool:
+        """Return whether a file is one of the project's own: plain, and in order."""
+        return str(path).startswith(self._own)
+
+
+def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour: float) -> Offer:
+    fields = {
+        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
+        "node": node,
+        "region": region,
+        "market": market,
+        "usd_per_hour": usd_per_hour,
+        "snapshot": sheet.snapshot,
+    }
+    return Offer.model_validate(fields, context={"base_units": True})
 
 
 def _other_names(entry: Spec) -> list[str]:
@@ -332,21 +381,3 @@ def _yaml_in(base: Traversable, folder: str) -> list[tuple[str, Traversable]]:
         ((p.name.removesuffix(".yaml"), p) for p in place.iterdir() if p.name.endswith(".yaml")),
         key=lambda pair: pair[0],
     )
-
-
-def _read(path: Traversable, where: str) -> YamlText:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from None
-    return read_yaml(text, where, trusted=_is_shipped(path))
-
-
-def _is_shipped(path: Traversable) -> bool:
-    """Return whether a file lies in one of the project's own data folders."""
-    return str(path).startswith(_own_folders())
-
-
-@cache
-def _own_folders() -> tuple[str, ...]:
-    return tuple(f"{root() / name}/" for name in ("hardware", "models", "engines", "techniques"))
