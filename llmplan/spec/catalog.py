@@ -74,7 +74,7 @@ class Catalog:
         """Search `folders` first, then the shipped data (or data of the same form in `shipped`)."""
         self._shipped = shipped or root()
         self._folders = (*folders, self._shipped)
-        own = [str(self._shipped / name) for name in ("hardware", "models", "engines", "techniques")]
+        own = [str(self._shipped / name).rstrip("/\\") for name in ("hardware", "models", "engines", "techniques")]
         self._own = tuple(f"{folder}{slash}" for folder in own for slash in "/\\")
         self._entries: dict[tuple[str, str], Spec] = {}
         self._listed: dict[str, dict[str, Traversable]] = {}

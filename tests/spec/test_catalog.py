@@ -360,6 +360,23 @@ def test_providers_do_not_differ_by_an_order_of_magnitude():
     assert {gpu: ratio for gpu, ratio in spread.items() if ratio > MOST_OVER_LEAST} == {}
 
 
+@pytest.mark.parametrize("provider", ["aws", "gcp", "crusoe"])
+def test_a_newer_device_of_a_provider_costs_no_less(provider):
+    """Not so on Azure, whose H200 hosts cost less than its H100 hosts."""
+    cheapest: dict[str, float] = {}
+    for sheet, name, _, market, usd in PRICES:
+        if sheet.provider == provider and market == "on_demand":
+            node = SHIPPED.node(name)
+            cheapest[node.gpu] = min(cheapest.get(node.gpu, 1e9), usd / node.gpus)
+    for family in (
+        ("a100-40-pcie", "a100-80-pcie", "a100-80-sxm"),
+        ("a100-40-sxm", "a100-80-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm"),
+        ("t4", "l4", "l40s", "h100-sxm"),
+    ):
+        costs = [cheapest[gpu] for gpu in family if gpu in cheapest]
+        assert costs == sorted(costs)
+
+
 def test_a_sheet_has_a_day_or_says_that_it_has_none():
     undated = {sheet.provider for sheet in SHIPPED.prices if sheet.snapshot is None}
     assert undated == {"digitalocean", "hotaisle", "jarvislabs", "vultr"} == set(SHIPPED.undated())
@@ -524,6 +541,7 @@ def test_a_mig_slice_is_refused_by_any_of_its_names(name):
         (OfferFilter(nodes=("g6f.xlarge",)), "'g6f.xlarge' is a slice of an L4: .* name g6.xlarge, one whole L4"),
         (OfferFilter(nodes=("Standard_NV6ads_A10_v5",)), "is a slice of an A10: .* name standard-nv36ads-a10-v5"),
         (OfferFilter(gpus=("A100",)), "'A100' is two sizes on two boards; name a100-40-sxm, a100-80-sxm"),
+        (OfferFilter(gpus=("rtx30",)), "no GPU 'rtx30' in the catalog; did you mean"),
         (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; write the number first, 4xt4"),
     ],
 )
