@@ -13,8 +13,11 @@ import argparse
 import json
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +37,7 @@ from llmplan.plan.columns import Column, Limits, task
 from llmplan.plan.mix import cheapest_mix
 from llmplan.plan.rows import build
 from llmplan.recommend import recommend_plan
-from llmplan.resolve import as_replicas
+from llmplan.resolve import as_replicas, device
 from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.readers import read_question
@@ -46,6 +49,7 @@ CHAT, SPARSE = "examples/chat-llama-70b.yaml", "examples/deepseek-v3.yaml"
 MANY_CANDIDATES = 20_000
 MIXES = ((8, 1), (64, 4), (256, 16))
 """(columns, buckets) of the mixes that are built and solved."""
+LARGER = 10
 BATCH = 1_000
 """Calls of a part that is too short to be timed alone."""
 PACKAGES = ("numpy", "scipy", "pydantic", "PuLP", "highspy", "typer", "PyYAML", "quantiphy")
@@ -156,8 +160,8 @@ def reading_parts() -> Iterator[Part]:
     prices = "".join(path.read_text() for path in sorted((ROOT / "hardware" / "prices").glob("aws.yaml")))
     lines = prices.count("\n")
     yield Part(
-        name=f"YAML, {lines} lines of prices",
-        run=lambda: read_yaml(prices, "prices", trusted=True),
+        name=f"YAML, {lines} lines of prices of one's own",
+        run=lambda: read_yaml(prices, "prices"),
         things=lines,
         thing="lines",
     )
@@ -165,13 +169,61 @@ def reading_parts() -> Iterator[Part]:
     yield Part(name="YAML, a workload", run=lambda: read_yaml(workload, "workload"), times=100)
     yield Part(
         name="units.parse",
-        run=lambda: units.parse("3.35 TB/s", "B/s"),
+        run=lambda: units.parse.__wrapped__("3.35 TB/s", "B/s"),
         times=BATCH,
         things=1,
         thing="quantities",
     )
     yield Part(name="catalog, every offer", run=lambda: Catalog().offers(OfferFilter()))
     yield Part(name="catalog, every entry", run=_every_entry)
+
+
+def loading_parts() -> Iterator[Part]:
+    """Yield what one `recommend` over the whole catalog reads, all imports done; also of a larger catalog."""
+    yield Part(name="load for one recommend", run=lambda: _loaded_for_one(Catalog()), most_s=0.15)
+    with tempfile.TemporaryDirectory() as folder:
+        files = grown(Path(folder), LARGER)
+        size = f"{files:,} files"
+        yield Part(
+            name=f"load for one recommend, {size}",
+            run=lambda: _loaded_for_one(Catalog(shipped=Path(folder))),
+            most_s=0.15,
+        )
+        yield Part(
+            name=f"load of one GPU's offers, {size}",
+            run=lambda: Catalog(shipped=Path(folder)).offers(OfferFilter(gpus=("H100",))),
+        )
+
+
+def grown(folder: Path, times: int) -> int:
+    """Write the shipped catalog with every device, link, node, price sheet and model `times` times; count the files."""
+    files = 0
+    for kind in ("hardware/gpus", "hardware/links", "hardware/nodes", "hardware/prices", "models"):
+        (folder / kind).mkdir(parents=True)
+        for path in (ROOT / kind).glob("*.yaml"):
+            text = path.read_text()
+            for copy in range(times):
+                mark = f"-copy{copy}" if copy else ""
+                own = re.sub(r"^(name|provider|hf_id): (.*)", rf"\1: \2{mark}", text, flags=re.MULTILINE)
+                if kind == "hardware/prices":
+                    own = re.sub(r"^  ([^ ].*):$", rf"  \1{mark}:", own, flags=re.MULTILINE)
+                elif copy:
+                    own = re.sub(r"^aliases:.*\n(  - .*\n)*", "aliases: []\n", own, flags=re.MULTILINE)
+                (folder / kind / f"{path.stem}{mark}.yaml").write_text(own)
+                files += 1
+    for kind in ("hardware/fits", "engines"):
+        shutil.copytree(ROOT / kind, folder / kind)
+    for name in ("bands.yaml", "refused.yaml"):
+        shutil.copy(ROOT / "hardware" / name, folder / "hardware")
+    return files
+
+
+def _loaded_for_one(opened: Catalog) -> object:
+    opened.model("meta-llama/Llama-3.1-70B")
+    opened.engine("vllm")
+    offers, _ = opened.cheapest_regions(OfferFilter())
+    gpus = [opened.gpu(name) for name in sorted({o.node.gpu for o in offers})]
+    return [device(gpu, 1e9, opened) for gpu in gpus]
 
 
 def _every_entry() -> object:
@@ -325,7 +377,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="runs of each part, instead of its own number")
     wanted = parser.parse_args()
     figures = []
-    for group in (cold_parts, warm_parts, reading_parts, model_parts, mix_parts):
+    for group in (cold_parts, warm_parts, reading_parts, loading_parts, model_parts, mix_parts):
         for part in group():
             if not wanted.only or any(word in part.name for word in wanted.only):
                 print(part.name, file=sys.stderr)

@@ -27,7 +27,7 @@ from llmplan.plan.candidates import (
 )
 from llmplan.plan.runs import why_not_formats, why_not_layout
 from llmplan.provenance import provenance_of
-from llmplan.remarks import plan_warnings
+from llmplan.remarks import plan_warnings, preliminary
 from llmplan.resolve import as_replicas, check_runs, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
@@ -61,6 +61,7 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file", as
     as_of, plan = as_of or AsOf(), answer.plan
     check_plan(plan, where)
     _check_devices(plan, catalog, where)
+    early = preliminary((p.gpu for p in plan.pools if p.deployment), catalog)
     evaluation = evaluate_plan(plan, catalog)
     provenance = provenance_of(
         catalog, plan.models, evaluation.basis, answer.provenance.defaults, offers=plan.offers, as_of=as_of
@@ -74,7 +75,7 @@ def estimate_plan(answer: Answer, catalog: Catalog, where: str = "plan file", as
         predicted=evaluation.predicted,
         pools=evaluation.pools,
         findings=evaluation.findings,
-        warnings=(*said, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog, as_of)),
+        warnings=(*said, *early, *_misses(evaluation), *plan_warnings(plan, evaluation, catalog, as_of)),
         provenance=provenance,
     )
 
@@ -144,6 +145,7 @@ def estimate_workload(
     check_runs(engine, model, catalog, where)
     buckets = fitting_buckets(workload, model, where)
     candidate, offers = _fixed(fleet, model, engine, catalog, where)
+    warnings += preliminary([candidate.kind.gpu.name], catalog)
     studied = _studied(candidate, model, engine, buckets, fleet, catalog)
     provenance = provenance_of(catalog, {model.name: model}, {}, defaults, origins, as_of=as_of)
     if not np.all(most_decodes(studied.cost, studied.requests) > 0):

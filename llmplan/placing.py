@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from llmplan.evaluation import Evaluation
 from llmplan.plan.candidates import Candidate, Evaluated, network_of
 from llmplan.plan.columns import Column, Mix
-from llmplan.spec.hardware import Offer
+from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.model import Model
 from llmplan.spec.plan import AT, Excuse, Plan, Pool, Rental, Share
 from llmplan.spec.workload import Bucket, Fleet
@@ -50,13 +51,20 @@ def dedicated(columns: Sequence[Column], buckets: Sequence[Bucket]) -> list[Colu
     return alone
 
 
-def cheapest_offers(offers: Sequence[Offer]) -> tuple[list[Offer], list[Excuse]]:
+def cheapest_offers(
+    offers: Sequence[Offer], others: Mapping[tuple[str, int, Market], int] = MappingProxyType({})
+) -> tuple[list[Offer], list[Excuse]]:
     """Keep the cheapest offer of each kind of node (and the cheapest with the best network); excuse the dearer ones.
 
     An offer of few nodes puts no dearer one aside: what it lacks must come from somewhere.
+
+    Parameters
+    ----------
+    others : mapping
+        Dearer offers that are not among `offers`, by GPU, GPUs of a node and market; each has a cheaper one there.
     """
     kept: list[Offer] = []
-    dearer: Counter[tuple[str, int, str]] = Counter()
+    dearer: Counter[tuple[str, int, str]] = Counter(others)
     excuses = []
     for offer in sorted(offers, key=lambda o: (o.usd_per_hour, o.name)):
         if offer.available == 0:

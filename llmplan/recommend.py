@@ -24,7 +24,7 @@ from llmplan.plan.columns import Column, Mix, NoMix
 from llmplan.plan.dominance import undominated
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
-from llmplan.remarks import defaults_of, no_evidence, plan_warnings, solver_warnings
+from llmplan.remarks import defaults_of, no_evidence, plan_warnings, preliminary, solver_warnings, undated_left_out
 from llmplan.resolve import check_runs, fits_for, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
@@ -60,7 +60,7 @@ class Found:
     unmeasured: frozenset[str] = frozenset()
     """GPUs that may not win."""
     offers: tuple[Offer, ...]
-    """All that may be rented, the dearer ones of a kind included."""
+    """All that may be rented, each node in its cheapest region, the dearer ones of a kind included."""
     buckets: tuple[Bucket, ...]
     excuses: tuple[Excuse, ...]
     search: Search
@@ -151,9 +151,9 @@ def search(setting: Setting) -> Found:
     model, warnings = resolved_model(workload, catalog, setting.where)
     engine, defaults = resolved_engine(workload, catalog)
     check_runs(engine, model, catalog, setting.where)
-    allowed = catalog.offers(offer_filter(fleet))
-    offers, dearer = cheapest_offers(allowed)
-    setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed)} offers")
+    allowed, others = catalog.cheapest_regions(offer_filter(fleet))
+    offers, dearer = cheapest_offers(allowed, others)
+    setting.progress("load", f"{model.hf_id}, the {len(offers)} cheapest of {len(allowed) + others.total()} offers")
     kinds = kinds_of(offers, {o.node.gpu: catalog.gpu(o.node.gpu) for o in offers})
     question = Question(model=model, engine=engine, wanted=workload.deployment, allow_lossy=setting.options.allow_lossy)
     candidates, unsupported = enumerate_candidates(question, kinds)
@@ -183,8 +183,8 @@ def search(setting: Setting) -> Found:
             operating_points=studied.operating_points if studied else 0,
             offers=len(offers),
         ),
-        defaults=(*defaults, *defaults_of(fleet)),
-        warnings=tuple(warnings),
+        defaults=(*defaults, *defaults_of(fleet), *undated_left_out(fleet, catalog)),
+        warnings=(*warnings, *preliminary((o.node.gpu for o in allowed), catalog)),
     )
     ground = Ground(
         setting=setting,

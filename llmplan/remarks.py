@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from llmplan.evaluation import Evaluation, within_band
 from llmplan.freshness import AsOf
 from llmplan.plan.columns import Mix
@@ -105,6 +107,22 @@ def _spot(plan: Plan) -> list[str]:
             most = f"{offer.highest_usd_per_hour:g} USD/h"
             said.append(f"{offer.name}: the price is that of the cheapest zone, the dearest takes {most}")
     return said
+
+
+def preliminary(gpus: Iterable[str], catalog: Catalog) -> list[str]:
+    """Return a warning for each GPU that is announced and not measured, or known in part only."""
+    return [
+        f"{name}: preliminary, its figures are announcements; plans on it are for orientation only"
+        for name in sorted(set(gpus))
+        if catalog.gpu(name).status == "preliminary"
+    ]
+
+
+def undated_left_out(fleet: Fleet, catalog: Catalog) -> list[str]:
+    """Return which providers take no part because nobody knows the day of their prices."""
+    named = fleet.offers.providers or fleet.offers.nodes or fleet.workloads[0].deployment.offer
+    out = [] if named else catalog.undated()
+    return [f"offers: without prices of an unknown day ({', '.join(out)}); offers.providers names them"] if out else []
 
 
 def no_evidence(gpu: str) -> Excuse:

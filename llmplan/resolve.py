@@ -98,7 +98,7 @@ def device(gpu: Gpu, network_bytes_per_s: float, catalog: Catalog) -> Device:
         raise InputError("hardware/fits/generic.yaml: missing from the catalog")
     return Device(
         gpu=gpu,
-        link=catalog.link(gpu.link or gpu.host_link),
+        link=catalog.link(gpu.link or gpu.host_link or NETWORK_LATENCY_LINK),  # neither: it meets others over a network
         network_bytes_per_s=network_bytes_per_s,
         network_latency_s=catalog.link(NETWORK_LATENCY_LINK).latency_s,
         fits=fits,

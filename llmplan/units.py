@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 UNITS: dict[str, tuple[str, float]] = {
@@ -79,6 +79,7 @@ def _reader() -> Any:
     return Reader
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, unit: str) -> float:
     """Return the number that `text` means, in the base unit `unit`.
 

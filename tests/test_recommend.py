@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from llmplan.errors import InputError
 from llmplan.estimate import estimate_plan, estimate_workload
+from llmplan.placing import cheapest_offers
 from llmplan.recommend import recommend_plan
 from llmplan.settle import Options
 from llmplan.spec.catalog import Catalog
@@ -68,7 +72,7 @@ def test_the_shipped_mix_example_beats_every_single_gpu_type(catalog: Catalog) -
     found = answer(
         catalog,
         options=Options(gap=0.0),
-        workload={"input_tokens": 500, "output_tokens": 200, "rate": "12 requests/s"},
+        workload={"input_tokens": 500, "output_tokens": 200, "rate": "24 requests/s"},
     )
     assert found.plan is not None
     assert len({pool.gpu for pool in found.plan.pools}) > 1
@@ -299,3 +303,70 @@ def test_a_band_is_never_narrower_where_less_is_known(catalog: Catalog) -> None:
             less = catalog.bands.row(basis, "ampere", metric)
             assert less.low <= sure.low
             assert less.high >= sure.high
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        OfferFilter(),
+        OfferFilter(markets=("on_demand", "spot")),
+        OfferFilter(gpus=("l4", "H100")),
+        OfferFilter(providers=("gcp", "vultr")),
+        OfferFilter(regions=("us-east-1", "us-central1", "westeurope")),
+    ],
+)
+def test_the_cheapest_regions_hold_all_that_reaches_the_solver(catalog: Catalog, wanted: OfferFilter) -> None:
+    everything, (few, others) = catalog.offers(wanted), catalog.cheapest_regions(wanted)
+    assert len(few) + others.total() == len(everything)
+    assert cheapest_offers(few, others) == cheapest_offers(everything)
+    for provider in {o.provider for o in everything}:
+        own = [[o for o in offers if o.provider == provider] for offers in (few, everything)]
+        assert cheapest_offers(own[0])[0] == cheapest_offers(own[1])[0]
+
+
+@pytest.fixture
+def announced(tmp_path: Path) -> Catalog:
+    """Return a catalog with cheap Rubin hosts and an engine for them."""
+    root = Path(__file__).parents[1]
+    files = {
+        "engines/vllm.yaml": re.sub(r"\bturing:", "rubin:", (root / "engines/vllm.yaml").read_text("utf-8")),
+        "hardware/nodes/r200-4.yaml": "{name: r200-4, provider: acme, gpu: rubin-r200-nvl72, gpus: 4, sources: {}}",
+        "hardware/prices/acme.yaml": (
+            "{provider: acme, snapshot: 2026-11-01, source: quote, offers: {r200-4: {x: {on_demand: 0.1 USD/h}}}}"
+        ),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    return Catalog.with_folders([str(tmp_path)])
+
+
+def test_a_preliminary_gpu_is_never_chosen_by_default(announced: Catalog) -> None:
+    found = answer(announced, options=Options())
+    assert found.plan is not None
+    assert {o.provider for o in found.plan.offers} != {"acme"}
+    assert not any("rubin" in text for text in (*found.warnings, *(a.name for a in found.alternatives)))
+
+
+@pytest.mark.parametrize(
+    "named", [{"offers": {"gpus": ["R200"]}}, {"offers": {"nodes": ["r200-4"]}}, {"deployment": {"gpu": "2xR200"}}]
+)
+def test_every_answer_with_a_preliminary_gpu_says_so(announced: Catalog, named: dict[str, object]) -> None:
+    found = answer(announced, **named)
+    assert found.plan is not None
+    assert {pool.gpu for pool in found.plan.pools} == {"rubin-r200-nvl72"}
+    again = estimate_plan(found, announced)
+    fixed = estimate_workload(asked(deployment={"gpu": "1xrubin-r200-nvl72"}).fleet(), announced)
+    unmet = answer(announced, **named, slo={"ttft": "1 us p95"})
+    assert unmet.plan is None
+    for said in (found, again, fixed, unmet):
+        assert sum("rubin-r200-nvl72: preliminary" in warning for warning in said.warnings) == 1
+
+
+def test_prices_without_a_day_are_left_out_and_the_answer_says_so(catalog: Catalog) -> None:
+    told = [text for text in answer(catalog).provenance.defaults if "unknown day" in text]
+    assert len(told) == 1
+    assert "vultr" in told[0]
+    named = answer(catalog, offers={"providers": ["vultr"]})
+    assert not any("unknown day" in text for text in named.provenance.defaults)
+    assert {o.provider for o in named.plan.offers} == {"vultr"} if named.plan else False

@@ -42,6 +42,9 @@ def list_entries(
     gpu: Annotated[str | None, typer.Option("--gpu", help="Offers, nodes and support of this GPU only.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="Support by this engine only.")] = None,
     family: Annotated[str | None, typer.Option("--family", help="Support of this model family only.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", help="GPUs of this architecture only, such as hopper.")
+    ] = None,
     fmt: o.FormatOption = o.OutputFormat.table,
     catalog: o.CatalogOption = None,
 ) -> None:
@@ -51,6 +54,8 @@ def list_entries(
     for option, given in (("--engine", engine), ("--family", family)):
         if given and kind is not Kind.support:
             raise InputError(f"{option} {given}: only support is listed by it; leave it out")
+    if architecture and kind is not Kind.gpus:
+        raise InputError(f"--architecture {architecture}: only GPUs have one; leave it out, or list gpus")
     opened = o.opened_catalog(catalog)
     if kind is Kind.support:
         rows = _support(opened, gpu, engine, family)
@@ -58,7 +63,12 @@ def list_entries(
         return
     wanted = opened.gpu(gpu).name if gpu else None
     rows = [row for row in _ROWS[kind](opened) if wanted is None or row.get("gpu") == wanted]
-    listed(rows, fmt, f"{len(rows)} {kind.value}")
+    if architecture:
+        known = {str(row["architecture"]) for row in rows}
+        rows = [row for row in rows if row["architecture"] == architecture.lower()]
+        if not rows:
+            raise UnknownNameError(f"--architecture {architecture}: no such architecture; {near(architecture, known)}")
+    listed(rows, fmt, f"{len(rows)} {kind.value}", _SPARED.get(kind, ()), _NOTES.get(kind, ""))
 
 
 def _support(catalog: Catalog, gpu: str | None, engine: str | None, family: str | None) -> list[dict[str, Any]]:
@@ -90,6 +100,7 @@ def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
             {
                 "gpu": name,
                 "architecture": gpu.architecture,
+                "status": gpu.status,
                 "memory_bytes": gpu.memory_bytes,
                 "bandwidth_bytes_per_s": gpu.memory_bytes_per_s,
                 "bf16_flop_per_s": gpu.flop_per_s["bf16"],
@@ -107,8 +118,8 @@ def _nodes(catalog: Catalog) -> list[dict[str, Any]]:
             {
                 "node": name,
                 "provider": node.provider,
-                "gpu": node.gpu,
                 "gpus": node.gpus,
+                "gpu": node.gpu,
                 "vcpus": node.vcpus,
                 "dram_bytes": node.dram_bytes,
                 "network_bytes_per_s": node.nic_bytes_per_s,
@@ -160,7 +171,7 @@ def _offers(catalog: Catalog) -> list[dict[str, Any]]:
             "usd_per_hour": offer.usd_per_hour,
             "snapshot": offer.snapshot.isoformat() if offer.snapshot else None,
         }
-        for offer in catalog.offers(every)
+        for offer in catalog.offers(every, everything=True)
     ]
 
 
@@ -171,6 +182,19 @@ _ROWS = {
     Kind.engines: _engines,
     Kind.fits: _fits,
     Kind.offers: _offers,
+}
+
+
+_SPARED = {
+    Kind.gpus: ("architecture", "bf16_flop_per_s"),
+    Kind.nodes: ("vcpus", "provider", "dram_bytes"),
+    Kind.offers: ("snapshot", "gpus", "gpu"),
+}
+"""Columns that a narrow terminal goes without."""
+_NOTES = {
+    Kind.gpus: "calibrated: its kernels were measured; transferred: those of its architecture; datasheet: neither",
+    Kind.nodes: "network: of the whole node, one direction",
+    Kind.links: "rate: of one device, one direction",
 }
 
 
@@ -191,6 +215,10 @@ def _found(catalog: Catalog, name: str) -> Spec:
         with suppress(UnknownNameError):
             found: Spec = get(name)
             return found
+    for kind in ("gpus", "nodes", "engines"):
+        reason = catalog.refused.reason(kind, name)
+        if reason:
+            raise UnknownNameError(reason)
     known = [n for kind in ("gpus", "nodes", "links", "engines") for n in catalog.names(kind)]
     advice = near(name, known) or "llmplan catalog list shows what there is"
     raise UnknownNameError(f"no entry {name!r} in the catalog; {advice}")

@@ -10,8 +10,18 @@ import typer
 from llmplan.cli.options import OutputFormat, colored, table_width
 
 
-def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str) -> None:
-    """Print rows of equal keys: plain numbers in base units for machines, handy units for people."""
+def listed(
+    rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str, spared: Sequence[str] = (), note: str = ""
+) -> None:
+    """Print rows of equal keys: plain numbers in base units for machines, handy units for people.
+
+    Parameters
+    ----------
+    spared : sequence of str
+        Columns that a terminal too narrow for all goes without, the first named first.
+    note : str
+        Printed under a table.
+    """
     from llmplan.report import render
     from llmplan.report.sections import Section
 
@@ -24,19 +34,30 @@ def listed(rows: Sequence[Mapping[str, Any]], fmt: OutputFormat, title: str) -> 
         text = render.as_csv(plain)
     else:
         keys = list(rows[0]) if rows else []
+        for key in spared:
+            if fmt is OutputFormat.table and _width(rows, keys) > table_width():
+                keys.remove(key)
+        narrow = fmt is OutputFormat.table and _width(rows, keys) > table_width()
         numbers = {k for k in keys if all(isinstance(row[k], int | float | None) for row in rows)}
         section = Section(
             title=title,
             header=tuple(_heading(key) for key in keys),
             rows=tuple(tuple(_cell(key, row[key]) for key in keys) for row in rows),
             right=frozenset(i for i, key in enumerate(keys) if key in numbers),
-            wrap=frozenset(i for i, key in enumerate(keys) if key not in numbers and i > 0),
+            wrap=frozenset(i for i, key in enumerate(keys) if key not in numbers and (i > 0 or narrow)),
+            after=(note,) if note else (),
         )
         if fmt is OutputFormat.markdown:
             text = render.as_markdown([section])
         else:
             text = render.as_table([section], table_width(), colored(False))
     typer.echo(text, nl=False)
+
+
+def _width(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    """Return the columns that a table of some keys takes."""
+    widths = [max(len(_heading(key)), *(len(_cell(key, row[key])) for row in rows)) for key in keys]
+    return sum(widths) + 2 * len(widths)
 
 
 def _heading(key: str) -> str:

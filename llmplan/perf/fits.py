@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmplan.perf.collectives import LinkConstants
+from llmplan.perf.elementwise import ELEMENTWISE
 from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, bytes_per_weight
 from llmplan.perf.roofline import Constants, Floats
 from llmplan.spec.deployment import Deployment
@@ -20,6 +21,9 @@ from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
 from llmplan.spec.hardware import Gpu, Link
 from llmplan.spec.model import Model, Module, WeightDtype
+
+UNKNOWN_MULTIPROCESSORS = 132
+"""Where a device's number is not known or not comparable: that of an H100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +148,8 @@ def gathered(
         bf16_flop_per_s=_column(d.gpu.flop_per_s["bf16"] for d in device),
         memory_bytes=_column(d.gpu.memory_bytes for d in device),
         memory_bytes_per_s=_column(d.gpu.memory_bytes_per_s for d in device),
-        multiprocessors=_column(d.gpu.multiprocessors for d in device),
-        clock_hz=_column(d.gpu.clock_hz for d in device),
+        multiprocessors=_column(d.gpu.multiprocessors or UNKNOWN_MULTIPROCESSORS for d in device),
+        clock_hz=_column(d.gpu.clock_hz or ELEMENTWISE.clock_hz for d in device),
         link_bytes_per_s=_column(d.link.bytes_per_s for d in device),
         link_latency_s=_column(d.link.latency_s for d in device),
         network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -151,9 +152,34 @@ class Source(Spec):
     """datasheet | measured | secondary | derived | memory | preliminary."""
 
 
+def _shared(sources: object) -> object:
+    """Read each distinct source once: the files of a kind name the same few thousands of times."""
+    if not isinstance(sources, dict):
+        return sources
+    return {field: _source(**raw) if _is_source(raw) else raw for field, raw in sources.items()}
+
+
+def _is_source(raw: object) -> bool:
+    return (
+        isinstance(raw, dict)
+        and raw.keys() == {"tag", "confidence"}
+        and isinstance(raw["tag"], str)
+        and raw["confidence"] in ("datasheet", "measured", "secondary", "derived", "memory", "preliminary")
+    )
+
+
+@lru_cache(maxsize=1024)
+def _source(tag: str, confidence: str) -> Source:
+    return Source(tag=tag, confidence=confidence)
+
+
+Sources = Annotated[Mapping[str, Source], BeforeValidator(_shared)]
+"""Where each value of an entry was seen, by field."""
+
+
 NAME_PATTERN = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*\Z")
 
 
 def folded(name: str) -> str:
     """Return `name` as names are compared: without case, hyphens, underscores and spaces."""
-    return re.sub(r"[-_\s]", "", name).casefold()
+    return "".join(name.split()).replace("-", "").replace("_", "").casefold()

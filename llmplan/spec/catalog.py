@@ -6,18 +6,21 @@ Folders given by the user (`--catalog DIR`, `LLMPLAN_CATALOG`) have the same sha
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
-from llmplan.spec.hardware import Gpu, Link, Node, Offer, PriceSheet
+from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
@@ -38,6 +41,34 @@ KINDS: dict[str, tuple[str, type[Spec]]] = {
 }
 """Folder and noun of each kind of entry."""
 
+_STATED = re.compile(r"^(gpu|status): ([\w.-]+)", re.MULTILINE)
+"""What the filter of offers asks of a node or a GPU, in the text of a shipped file."""
+
+PRICES = "hardware/prices"
+
+
+class _Sheet(NamedTuple):
+    """The prices of one provider."""
+
+    provider: str
+    snapshot: date | None
+    rows: list[PriceRow]
+    undated: bool
+    """Shipped, and of an unknown day."""
+    sheet: PriceSheet | None
+    """As it was read, where it may hold more than plain prices."""
+
+    def terms(self, node: str, region: str, market: Market) -> tuple[int | None, float | None]:
+        """Return what an offer knows beside its price: nodes to be had, and the price in the dearest zone. [USD/h]"""
+        if self.sheet is None:
+            return None, None
+        terms = self.sheet.terms(node, region, market)
+        return terms.available, getattr(terms, "highest_usd_per_hour", None)
+
+
+_Allowed = tuple[_Sheet, Node, str, Market, float]
+"""A price that a filter keeps: sheet, node, region, market, price of the node. [USD/h]"""
+
 
 @cache
 def root() -> Traversable:
@@ -49,9 +80,15 @@ def root() -> Traversable:
 class Catalog:
     """All entries, by kind and name."""
 
-    def __init__(self, folders: Sequence[Traversable] = ()) -> None:
-        self._folders = (*folders, root())
+    def __init__(self, folders: Sequence[Traversable] = (), shipped: Traversable | None = None) -> None:
+        """Search `folders` first, then the shipped data (or data of the same form in `shipped`)."""
+        self._shipped = shipped or root()
+        self._folders = (*folders, self._shipped)
+        own = [str(self._shipped / name).rstrip("/\\") for name in ("hardware", "models", "engines", "techniques")]
+        self._own = tuple(f"{folder}{slash}" for folder in own for slash in "/\\")
         self._entries: dict[tuple[str, str], Spec] = {}
+        self._listed: dict[str, dict[str, Traversable]] = {}
+        self._facts: dict[tuple[str, str], dict[str, str]] = {}
 
     @classmethod
     def with_folders(cls, paths: Sequence[str]) -> Catalog:
@@ -74,7 +111,7 @@ class Catalog:
 
     def names(self, kind: str) -> list[str]:
         """Return the names of all entries of a kind."""
-        return sorted({name for name, _ in self._files(kind)})
+        return sorted(self._paths(KINDS[kind][0]))
 
     def gpu(self, name: str) -> Gpu:
         """Return a GPU by name or alias."""
@@ -107,67 +144,132 @@ class Catalog:
     @cached_property
     def bands(self) -> Bands:
         """The error bands of the shipped validation."""
-        return read_as(Bands, _read(root() / "hardware" / "bands.yaml", "hardware/bands.yaml"))
+        return read_as(Bands, self._read(self._shipped / "hardware" / "bands.yaml", "hardware/bands.yaml"))
 
     @cached_property
     def owning(self) -> Owning:
         """What owning takes where the owner does not say."""
-        return read_as(Owning, _read(root() / "hardware" / "owning.yaml", "hardware/owning.yaml"))
+        return read_as(Owning, self._read(self._shipped / "hardware" / "owning.yaml", "hardware/owning.yaml"))
 
     @cached_property
     def prices(self) -> tuple[PriceSheet, ...]:
         """All price sheets; one of the user replaces the shipped one of the same provider."""
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
-            for name, path in _yaml_in(folder, "hardware/prices"):
-                sheet = read_as(PriceSheet, _read(path, f"hardware/prices/{name}.yaml"))
+            for name, path in _yaml_in(folder, PRICES):
+                sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
-    def offers(self, wanted: OfferFilter) -> list[Offer]:
+    @cached_property
+    def refused(self) -> Refused:
+        """Names that are known and not modeled, with the reason."""
+        return read_as(Refused, self._read(self._shipped / "hardware" / "refused.yaml", "hardware/refused.yaml"))
+
+    def undated(self) -> list[str]:
+        """Return the providers whose shipped prices have no day: they count only when they are named."""
+        return [sheet.provider for sheet in self._price_rows if sheet.undated]
+
+    @cached_property
+    def _price_rows(self) -> tuple[_Sheet, ...]:
+        """All prices as plain rows; those of shipped sheets are not checked again, a test of ours does it."""
+        sheets: dict[str, _Sheet] = {}
+        for folder in self._folders:
+            for name, path in _yaml_in(folder, PRICES):
+                sheet = None
+                raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
+                if raw is None:
+                    sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
+                    raw = (sheet.provider, sheet.snapshot, sheet.rows())
+                provider, snapshot, rows = raw
+                undated = snapshot is None and self._is_shipped(path)
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet))
+        return tuple(sheets[name] for name in sorted(sheets))
+
+    def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
         """Return every offer that `wanted` allows, in a fixed order.
+
+        What nobody asked for by name is left out where it is not to be trusted: GPUs that are announced only, and
+        shipped prices of an unknown day.
+
+        Parameters
+        ----------
+        everything : bool
+            Leave nothing out, to show what there is.
 
         Raises
         ------
         UnknownNameError
             The filter names a GPU, provider, region or node that no price sheet has.
         """
+        found = [_offer(*row) for row in self._allowed(wanted, everything)]
+        return sorted(found, key=lambda o: (o.usd_per_hour, o.name))
+
+    def cheapest_regions(self, wanted: OfferFilter) -> tuple[list[Offer], Counter[tuple[str, int, Market]]]:
+        """Return what `wanted` allows in the cheapest region of each node, provider and market; and what is left out.
+
+        Nodes of one name are alike in every region, and the catalog knows no cap on any: the dearer regions are in no
+        cheapest plan (docs/decisions/0005). They are most of a large catalog. The user's own sheets may cap their
+        nodes, so all their offers stay.
+
+        Returns
+        -------
+        offers, others
+            The offers in a fixed order; the number of dearer ones by GPU, GPUs of a node and market.
+        """
+        cheapest: dict[tuple[str, str, Market, str], _Allowed] = {}
+        others: Counter[tuple[str, int, Market]] = Counter()
+        for row in self._allowed(wanted, everything=False):
+            sheet, node, region, market, usd = row
+            key = (sheet.provider, node.name, market, region if sheet.sheet else "")
+            kept = cheapest.setdefault(key, row)
+            if kept is not row:
+                others[node.gpu, node.gpus, market] += 1
+                if (usd, region) < (kept[4], kept[2]):
+                    cheapest[key] = row
+        found = [_offer(*row) for row in cheapest.values()]
+        return sorted(found, key=lambda o: (o.usd_per_hour, o.name)), others
+
+    def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
+        """Yield the prices that a filter keeps."""
         gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
-        sheets = [(sheet, sheet.rows()) for sheet in self.prices]
-        self._check_filter(wanted, [(s.provider, *row[:2]) for s, rows in sheets for row in rows])
+        self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
         for name in wanted.gpus:
             if _without_count(name) != name:
                 raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
-        kept = []
-        for sheet, rows in sheets:
+        for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
-            for name, region, market, usd in rows:
+            trusted = everything or bool(wanted.providers) or not sheet.undated
+            chosen: dict[str, Node | None] = {}
+            for name, region, market, usd in sheet.rows:
                 if market not in wanted.markets or (wanted.regions and region not in wanted.regions):
                     continue
-                node = self.node(name)
-                if (gpus and node.gpu not in gpus) or (nodes and node.name not in nodes):
-                    continue
-                if self.gpu(node.gpu).status == "preliminary" and node.gpu not in gpus:
-                    continue
-                terms = sheet.terms(name, region, market)
-                offer = Offer.model_construct(
-                    name=f"{sheet.provider}/{node.name}/{region}/{market}",
-                    node=node,
-                    region=region,
-                    market=market,
-                    usd_per_hour=usd,
-                    snapshot=sheet.snapshot,
-                    available=terms.available,
-                    highest_usd_per_hour=getattr(terms, "highest_usd_per_hour", None),
-                )
-                kept.append(offer)
-        return sorted(kept, key=lambda o: (o.usd_per_hour, o.name))
+                if name not in chosen:
+                    chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                node = chosen[name]
+                if node is not None:
+                    yield sheet, node, region, market, usd
 
-    def _check_filter(self, wanted: OfferFilter, rows: list[tuple[str, str, str]]) -> None:
-        for field, index in (("providers", 0), ("regions", 2)):
-            known = {row[index] for row in rows}
+    def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
+        """Return a node that the filter keeps: it is named, or nothing speaks against it."""
+        if nodes:
+            node = self.node(name)
+            return node if node.name in nodes and (not gpus or node.gpu in gpus) else None
+        if not trusted or (gpus and self._stated("nodes", name, "gpu") not in gpus):
+            return None
+        node = self.node(name)
+        open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
+        return node if open_to_all else None
+
+    def _check_filter(self, wanted: OfferFilter) -> None:
+        for field in ("providers", "regions"):
+            if not getattr(wanted, field):
+                continue
+            known = {sheet.provider for sheet in self._price_rows}
+            if field == "regions":
+                known = {row[1] for sheet in self._price_rows for row in sheet.rows}
             for name in getattr(wanted, field):
                 if name not in known:
                     advice = near(name, known) or "llmplan catalog list offers shows them"
@@ -178,18 +280,33 @@ class Catalog:
         digest = hashlib.sha256()
         for kind in kinds:
             folder = KINDS[kind][0] if kind in KINDS else kind
-            for name, path in sorted(self._files(kind, folder), key=lambda pair: pair[0]):
+            for name, path in sorted(self._paths(folder).items(), key=lambda pair: pair[0]):
                 digest.update(name.encode())
                 digest.update(path.read_bytes())
         return digest.hexdigest()[:12]
 
-    def _files(self, kind: str, folder: str | None = None) -> Iterator[tuple[str, Traversable]]:
-        seen = set()
-        for base in self._folders:
-            for name, path in _yaml_in(base, folder or KINDS[kind][0]):
-                if name not in seen:
-                    seen.add(name)
-                    yield name, path
+    def _paths(self, folder: str) -> dict[str, Traversable]:
+        """Return the files of a folder by stem; those of the first catalog folder win."""
+        if folder not in self._listed:
+            found: dict[str, Traversable] = {}
+            for base in self._folders:
+                for name, path in _yaml_in(base, folder):
+                    found.setdefault(name, path)
+            self._listed[folder] = found
+        return self._listed[folder]
+
+    def _stated(self, kind: str, name: str, field: str) -> str:
+        """Return a field of an entry that the filter of offers asks for, without reading all of a shipped file."""
+        known = self._facts.get((kind, name))
+        if known is None:
+            path = self._paths(KINDS[kind][0]).get(name)
+            if path is not None and self._is_shipped(path) and (kind, name) not in self._entries:
+                known = dict(_STATED.findall(path.read_text(encoding="utf-8")))
+            else:
+                entry = self.node(name) if kind == "nodes" else self.gpu(name)
+                known = {"gpu": getattr(entry, "gpu", ""), "status": getattr(entry, "status", "")}
+            self._facts[kind, name] = known
+        return known[field]
 
     def _get(self, kind: str, noun: type[S], name: str) -> S:
         found = self._entries.get((kind, name)) or self._find(kind, noun, name)
@@ -199,18 +316,23 @@ class Catalog:
         return found
 
     def _find(self, kind: str, noun: type[S], name: str) -> S:
-        paths = dict(self._files(kind))
+        paths = self._paths(KINDS[kind][0])
+        if name in paths:
+            return self._read_entry(kind, noun, name, paths)
         wanted = folded(name)
-        exact = {folded(stem): stem for stem in paths}
-        if wanted in exact:
-            return self._read_entry(kind, noun, exact[wanted], paths)
-        known: dict[str, str] = {}
         for stem in paths:
+            if folded(stem) == wanted:
+                return self._read_entry(kind, noun, stem, paths)
+        for stem, path in paths.items():
+            if self._is_shipped(path) and wanted not in folded(path.read_text(encoding="utf-8")):
+                continue
             entry = self._read_entry(kind, noun, stem, paths)
-            for alias in (*getattr(entry, "aliases", ()), getattr(entry, "hf_id", stem)):
-                if folded(alias) == wanted:
-                    return entry
-                known[alias] = stem
+            if wanted in map(folded, _other_names(entry)):
+                return entry
+        reason = self.refused.reason(kind, name)
+        if reason:
+            raise UnknownNameError(reason)
+        known = {alias for stem in paths for alias in _other_names(self._read_entry(kind, noun, stem, paths))}
         advice = near(name, {*paths, *known})
         singular = kind[:-1] if kind != "fits" else "fit"
         shown = {"gpu": "GPU"}.get(singular, singular)
@@ -223,12 +345,40 @@ class Catalog:
         if isinstance(cached, noun):
             return cached
         where = f"{KINDS[kind][0]}/{stem}.yaml"
-        entry = read_as(noun, _read(paths[stem], where))
+        entry = read_as(noun, self._read(paths[stem], where))
         own = getattr(entry, "name", getattr(entry, "gpu", stem))
         if own != stem:
             raise InputError(f"{where}: name {own!r} is not the file's name; want {stem!r}")
         self._entries[kind, stem] = entry
         return entry
+
+    def _read(self, path: Traversable, where: str) -> YamlText:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{where}: cannot be read ({error})") from None
+        return read_yaml(text, where, trusted=self._is_shipped(path))
+
+    def _is_shipped(self, path: Traversable) -> bool:
+        """Return whether a file is one of the project's own: plain, and in order."""
+        return str(path).startswith(self._own)
+
+
+def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour: float) -> Offer:
+    fields: dict[str, object] = {
+        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
+        "node": node,
+        "region": region,
+        "market": market,
+        "usd_per_hour": usd_per_hour,
+        "snapshot": sheet.snapshot,
+    }
+    fields["available"], fields["highest_usd_per_hour"] = sheet.terms(node.name, region, market)
+    return Offer.model_validate(fields, context={"base_units": True})
+
+
+def _other_names(entry: Spec) -> list[str]:
+    return [*getattr(entry, "aliases", ()), *([entry.hf_id] if isinstance(entry, Model) else [])]
 
 
 def _without_count(name: str) -> str:
@@ -250,17 +400,3 @@ def _yaml_in(base: Traversable, folder: str) -> list[tuple[str, Traversable]]:
         ((p.name.removesuffix(".yaml"), p) for p in place.iterdir() if p.name.endswith(".yaml")),
         key=lambda pair: pair[0],
     )
-
-
-def _read(path: Traversable, where: str) -> YamlText:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from None
-    return read_yaml(text, where, trusted=_is_shipped(path))
-
-
-def _is_shipped(path: Traversable) -> bool:
-    """Return whether a file lies in one of the project's own data folders."""
-    own = [f"{root() / name}/" for name in ("hardware", "models", "engines", "techniques")]
-    return any(str(path).startswith(folder) for folder in own)

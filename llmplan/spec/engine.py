@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Set, Source, Spec
+from llmplan.spec.base import Bytes, Count, Fraction, Seconds, Set, Source, Sources, Spec
 from llmplan.spec.deployment import Batching
 from llmplan.spec.model import KvDtype, WeightDtype
 
@@ -161,7 +161,7 @@ class Engine(Spec):
     max_pp: Count = 1
     """Pipeline stages at most."""
     notes: str = ""
-    sources: Mapping[str, Source]
+    sources: Sources
 
     @model_validator(mode="after")
     def _families_stay_within_the_engine(self) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
@@ -15,10 +16,11 @@ from llmplan.spec.base import (
     FlopPerS,
     Hertz,
     Seconds,
-    Source,
+    Sources,
     Spec,
     UsdPerHour,
     Watts,
+    folded,
 )
 from llmplan.spec.terms import Price, Terms, terms_of, usd_per_hour_of
 
@@ -42,22 +44,23 @@ class Gpu(Spec):
     """Peak bandwidth to device memory."""
     flop_per_s: Mapping[str, FlopPerS]
     """Peak dense rate for each compute type (bf16, fp8, int8, fp4)."""
-    multiprocessors: Count
-    clock_hz: Hertz
-    """Boost clock."""
+    multiprocessors: Count | None = None
+    """Streaming multiprocessors, compute units or cores; null: not known or not comparable, taken as on an H100."""
+    clock_hz: Hertz | None = None
+    """Boost clock; null: not known, kernels start as fast as on the device they were timed on."""
     l2_bytes: Bytes | None = None
     shared_memory_bytes: Bytes | None = None
     """Shared memory of one multiprocessor."""
-    tdp_w: Watts
+    tdp_w: Watts | None = None
     idle_w: Watts | None = None
     link: str | None
     """The link between devices of one host (`hardware/links`); null: they meet on `host_link`."""
     link_domain: Count = 1
     """How many devices that link joins."""
-    host_link: str
-    """The link to the host (`hardware/links`)."""
+    host_link: str | None = None
+    """The link to the host (`hardware/links`); null: not known, or the device shares the memory of its host."""
     notes: str = ""
-    sources: Mapping[str, Source]
+    sources: Sources
     """Where each value was seen, by field name."""
 
 
@@ -72,7 +75,7 @@ class Link(Spec):
     latency_s: Seconds
     """Time of an empty message."""
     notes: str = ""
-    sources: Mapping[str, Source]
+    sources: Sources
 
 
 class Node(Spec):
@@ -93,7 +96,35 @@ class Node(Spec):
     link_domain: Count | None = None
     """Devices joined by the gpu's own link on this host; null: as the gpu's datasheet says, at most `gpus`."""
     notes: str = ""
-    sources: Mapping[str, Source]
+    sources: Sources
+
+
+class Refusal(Spec):
+    """Names that are known and not modeled, and why."""
+
+    names: tuple[str, ...] = ()
+    pattern: str | None = None
+    """Regular expression of further names, over a whole name in lower case; its groups may stand in `reason`."""
+    reason: str
+    """What they are, why they are not modeled and what to name instead; follows the name in a message."""
+
+
+class Refused(Spec):
+    """Every name that is refused with a reason, by kind of entry."""
+
+    gpus: tuple[Refusal, ...] = ()
+    nodes: tuple[Refusal, ...] = ()
+    engines: tuple[Refusal, ...] = ()
+
+    def reason(self, kind: str, name: str) -> str | None:
+        """Return why a name of a kind (`gpus`, `nodes`, `engines`) is refused; None when it is not known at all."""
+        for entry in getattr(self, kind, ()):
+            if folded(name) in {folded(known) for known in entry.names}:
+                return f"{name!r} {entry.reason}"
+            found = re.fullmatch(entry.pattern, name.strip().lower()) if entry.pattern else None
+            if found:
+                return f"{name!r} {entry.reason.format(**found.groupdict())}"
+        return None
 
 
 class PriceSheet(Spec):
@@ -106,7 +137,7 @@ class PriceSheet(Spec):
     usd_per_hour: Mapping[str, Mapping[str, Mapping[Market, Price]]] = Field(alias="offers")
     """Node → region → market → price of the whole node, or the terms that it follows from."""
 
-    def rows(self) -> list[tuple[str, str, Market, float]]:
+    def rows(self) -> list[PriceRow]:
         """Return (node, region, market, usd_per_hour) for every price of the sheet."""
         return [
             (node, region, market, usd_per_hour_of(price))
@@ -118,6 +149,39 @@ class PriceSheet(Spec):
     def terms(self, node: str, region: str, market: Market) -> Terms:
         """Return what is known beside the price of a node."""
         return terms_of(self.usd_per_hour[node][region][market])
+
+
+PriceRow = tuple[str, str, Market, float]
+"""Node, region, market, price of the whole node. [USD/h]"""
+
+_HEAD = re.compile(r"(?:#.*\n)*provider: ([\w-]+)\nsnapshot: ([\w-]+)\nsource: .*\noffers:\n")
+_PRICE = r"(\w+): ([0-9]+\.?[0-9]*) USD/h"
+_ROW = re.compile(rf"  ([\w.-]+):\n|    ([\w.-]+): \{{{_PRICE}(?:, {_PRICE})?\}}\n")
+
+
+def plain_rows(text: str) -> tuple[str, date | None, list[PriceRow]] | None:
+    """Return provider, day and rows of a price sheet in the form of the shipped ones, unchecked; None: of another form.
+
+    A thousand prices are read in a millisecond, of which a question needs a few.
+    """
+    head = _HEAD.match(text)
+    if head is None:
+        return None
+    node, at = "", head.end()
+    rows: list[PriceRow] = []
+    for match in _ROW.finditer(text, at):
+        if match.start() != at:
+            return None
+        at = match.end()
+        name, region, market, usd, other, more = match.groups()
+        if name:
+            node = name
+            continue
+        rows.append((node, region, market, float(usd)))  # type: ignore[arg-type]
+        if other:
+            rows.append((node, region, other, float(more)))  # type: ignore[arg-type]
+    day = None if head[2] == "null" else date.fromisoformat(head[2])
+    return (head[1], day, rows) if at == len(text) else None
 
 
 class Offer(Spec):

@@ -561,7 +561,7 @@ INFEASIBLE = [
         HUGE,
         "l4-tp8-fp8 does not fit",
         "binding constraint: memory",
-        "8xh200-sxm",
+        "4xb300-sxm",
         args=("estimate", "w.yaml", "--gpu", "8xl4"),
         code=4,
     ),

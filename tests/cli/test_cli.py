@@ -321,6 +321,37 @@ def test_lists_of_the_catalog(kind: str) -> None:
     assert f"{len(rows)} {kind}" in good("catalog", "list", kind).out
 
 
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_lists_show_what_is_preliminary_and_what_was_measured(columns: str) -> None:
+    lines = good("catalog", "list", "gpus", env={"COLUMNS": columns}).out.splitlines()
+    row = {line.split()[0]: line.split() for line in lines if line.strip()}
+    assert row["gpu"][-1] == "basis"
+    assert ("architecture" in row["gpu"]) == (columns == "140")
+    assert "preliminary" in row["rubin-r200-nvl72"]
+    assert row["h100-sxm"][-1] == "calibrated"
+    assert max(len(line) for line in lines) <= int(columns)
+
+
+def test_lists_of_one_architecture() -> None:
+    rows = good("catalog", "list", "gpus", "--architecture", "Hopper", "-f", "json").json
+    assert {"h100-sxm", "h200-nvl", "h20-96"} < {row["gpu"] for row in rows}
+    assert {row["architecture"] for row in rows} == {"hopper"}
+    assert "did you mean hopper" in llmplan("catalog", "list", "gpus", "--architecture", "hoper").err
+    assert "only GPUs have one" in llmplan("catalog", "list", "nodes", "--architecture", "hopper").err
+
+
+@pytest.mark.parametrize(("name", "said"), [("h100-1g.10gb", "a MIG slice"), ("g6f.xlarge", "a slice of an L4")])
+def test_an_entry_that_is_refused_says_why(name: str, said: str) -> None:
+    ran = llmplan("catalog", "show", name)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_offers_that_take_no_part_unless_named_are_listed() -> None:
+    rows = good("catalog", "list", "offers", "-f", "json").json
+    assert {row["snapshot"] for row in rows if row["offer"].startswith("vultr/")} == {None}
+
+
 @pytest.mark.parametrize("kind", ["gpus", "nodes", "fits", "offers"])
 def test_lists_of_one_gpu(kind: str) -> None:
     rows = good("catalog", "list", kind, "--gpu", "H100", "-f", "json").json

@@ -147,3 +147,9 @@ def test_a_format_nobody_measured_takes_typical_constants_then_those_of_bf16(toy
 def test_a_collective_nobody_measured_takes_those_of_the_all_reduce(toy):
     r = toy.replicas("dense", {"tp": 2}, fits=toy.real)
     assert r.links["reduce_scatter"] == r.links["all_reduce"]
+
+
+def test_an_unknown_clock_and_number_of_units_are_those_the_constants_were_seen_at(toy):
+    unknown = toy.replicas(on=toy.gpu(multiprocessors=None, clock_hz=None))
+    assert unknown.multiprocessors.tolist() == [[132.0]]
+    assert unknown.clock_hz.tolist() == [[1.83e9]]
