@@ -27,6 +27,7 @@ from llmplan.perf.replica import (
     step_features,
 )
 from llmplan.perf.roofline import Floats
+from llmplan.perf.step import unmeasured
 from llmplan.plan.candidates import Candidate, Kind, network_of
 from llmplan.resolve import as_replicas
 from llmplan.spec.catalog import Catalog
@@ -311,9 +312,20 @@ def _banded(study: Study, value: float, metric: str, pools: Sequence[int], metho
     if metric == "ttft_s" and np.any(_overloaded(study)[list(pools)]):
         return Predicted(value=None, reason=ENDLESS)
     bands = study.catalog.bands
-    rows = [bands.row(study.basis[i], study.catalog.gpu(study.plan.pools[i].gpu).architecture, metric) for i in pools]
+    rows = [
+        bands.row(basis, study.catalog.gpu(study.plan.pools[i].gpu).architecture, metric)
+        for i in pools
+        for basis in _bases(study, i)
+    ]
     basis = max((study.basis[i] for i in pools), key=BASES.index)
     return predicted_as(value, (min(r.low for r in rows), max(r.high for r in rows)), basis, method)
+
+
+def _bases(study: Study, i: int) -> set[Basis]:
+    """Return the bases whose bands hold for a pool: its GPU's, and the widest where no kernel was timed."""
+    deployment = study.plan.pools[i].deployment
+    blind = deployment is not None and unmeasured(study.plan.models[deployment.model])
+    return {study.basis[i], "datasheet"} if blind else {study.basis[i]}
 
 
 def _memory(study: Study, i: int) -> Memory:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from llmplan.evaluation import Evaluation, within_band
 from llmplan.freshness import AsOf
+from llmplan.perf.step import unmeasured
 from llmplan.plan.columns import Mix
 from llmplan.plan.runs import newer_version
 from llmplan.spec.catalog import Catalog
@@ -86,6 +87,10 @@ def plan_warnings(plan: Plan, evaluation: Evaluation, catalog: Catalog, as_of: A
     for name, pool in evaluation.pools.items():
         said += _memory_cliff(name, pool)
     said += _newer_engines(plan, catalog)
+    for model in plan.models.values():
+        said += [
+            f"{model.name}: no kernel of {kind} was measured: a roofline, with wide bands" for kind in unmeasured(model)
+        ]
     for gpu, basis in sorted(evaluation.basis.items()):
         if basis in ("datasheet", "transferred"):
             said.append(f"{gpu}: no kernel of it was measured ({basis}); its figures have wide bands")

@@ -1,6 +1,6 @@
 """Score steady-state predictions against measured serving runs, and turn the misses into error bands.
 
-    python tools/score_serving.py --data DIR [--catalog DIR] [--configs DIR] [--accelerators FILE]
+    python tools/score_serving.py --data DIR [--catalog DIR]
 
 Reads `closed_loop_agg.csv.gz` and `offline_max.csv.gz` of DIR (column names as in docs/validation.md). Each run is
 predicted with the parameters that ship; nothing is fitted here. The same runs are predicted again with knowledge
@@ -17,11 +17,10 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,7 @@ from llmplan.perf.formats import COMPUTE_TYPE, computes
 from llmplan.perf.replica import ReplicaCost, Requests, at_load, most_decodes, operating, replica_cost
 from llmplan.perf.roofline import Floats
 from llmplan.resolve import device
-from llmplan.spec.base import folded
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.config_json import model_from_config
 from llmplan.spec.deployment import Deployment, KvPolicy, Layout, Stage
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
@@ -56,8 +53,6 @@ BURST_SHARE = 0.1
 """Share of a run's requests that arrive at its start, all at once (InferenceX: 10 requests for each one in flight)."""
 STAND_INS = {"atom": "vllm"}
 """Engines without an entry, predicted as another and printed under their own name."""
-SUFFIXES = ("", "-hf", "-Instruct")
-"""How files of configurations continue the name of a model."""
 UNKNOWN_HARNESS = frozenset({"aic_silicon_internal"})
 """Sources whose arrivals are not described: their TTFT cannot be predicted."""
 STALLED = 50.0
@@ -145,51 +140,22 @@ def number(row: Mapping[str, str], *names: str) -> float | None:
 class Shelf:
     """Models, GPUs and engines by the names that measurements use."""
 
-    def __init__(self, catalog: Catalog, configs: Path | None, accelerators: Path | None) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._configs = configs
-        self._accelerators = accelerators
-        self._models: dict[str, Model] = {}
-
-    @cached_property
-    def _files(self) -> dict[str, Path]:
-        found = sorted(self._configs.glob("*.json")) if self._configs else []
-        return {folded(path.stem.split("__")[-1]): path for path in found}
-
-    @cached_property
-    def _accelerator_rows(self) -> dict[str, dict[str, str]]:
-        if self._accelerators is None:
-            return {}
-        with self._accelerators.open(encoding="utf-8", newline="") as lines:
-            return {row["name"]: row for row in csv.DictReader(lines) if row["vendor"] == AMD}
 
     def model(self, name: str) -> Model:
-        """Return a model of the catalog, or one read from a `config.json`."""
-        if name not in self._models:
-            self._models[name] = self._read_model(name)
-        return self._models[name]
-
-    def _read_model(self, name: str) -> Model:
+        """Return a model of the catalog."""
         try:
             return self.catalog.model(name)
-        except LlmplanError:
-            paths = [self._files[folded(name + s)] for s in SUFFIXES if folded(name + s) in self._files]
-        if not paths:
-            raise RefusedError("no_model")
-        try:
-            config = json.loads(paths[0].read_text(encoding="utf-8"))
-            return model_from_config(config, paths[0].name, folded(name))[0]
         except LlmplanError:
             raise RefusedError("no_model") from None
 
     def gpu(self, name: str) -> Gpu:
-        """Return a GPU of the catalog, or a device built from a table of datasheets."""
+        """Return a GPU of the catalog."""
         try:
             return self.catalog.gpu(name)
         except LlmplanError:
-            if name not in self._accelerator_rows:
-                raise RefusedError("no_hardware") from None
-            return _from_datasheet(self._accelerator_rows[name])
+            raise RefusedError("no_hardware") from None
 
     def engine(self, name: str) -> Engine:
         """Return an engine of the catalog."""
@@ -200,31 +166,7 @@ class Shelf:
 
     def device(self, gpu: Gpu) -> Device:
         """Return a GPU with its link and the constants that ship for it."""
-        found = device(gpu, 0.0, self.catalog)
-        row = self._accelerator_rows.get(gpu.name)
-        if row is None:
-            return found
-        link = found.link.model_copy(update={"bytes_per_s": 1e9 * float(row["link_gbs_per_dir"])})
-        return replace(found, link=link)
-
-
-def _from_datasheet(row: Mapping[str, str]) -> Gpu:
-    rates = {name: 1e12 * float(row[name]) for name in ("bf16", "fp8", "int8", "fp4") if row[name]}
-    return Gpu.model_construct(
-        name=row["name"],
-        aliases=(),
-        vendor=row["vendor"],
-        architecture=row["arch"].casefold(),
-        status="released",
-        memory_bytes=float(row["mem_gb"]) * 2**30,  # AMD's GB are GiB, as its tools report them
-        memory_bytes_per_s=1e9 * float(row["mem_gbs"]),
-        flop_per_s=rates,
-        multiprocessors=int(row["units"]),
-        clock_hz=1e6 * float(row["boost_mhz"]),
-        link="infinity-fabric-mi300",
-        link_domain=8,
-        host_link="pcie5-x16",
-    )
+        return device(gpu, 0.0, self.catalog)
 
 
 def resolved(row: Mapping[str, str], shelf: Shelf) -> Run:
@@ -561,9 +503,9 @@ def brief(parts: Sequence[Scored], by: Callable[[Scored], str]) -> str:
     return "\n".join(lines)
 
 
-def is_amd(part: Scored) -> bool:
-    """Return whether a run was on AMD."""
-    return part.run.gpu.vendor == AMD
+def is_nvidia(part: Scored) -> bool:
+    """Return whether a run was on NVIDIA."""
+    return part.run.gpu.vendor == "NVIDIA"
 
 
 def kind(part: Scored) -> str:
@@ -581,7 +523,7 @@ def bands(parts: Sequence[Scored]) -> str:
         mine = [part for part in parts if part.basis == basis and part.run.row["engine"] not in STAND_INS]
         lines.append(f"  {basis}:")
         for metric, score in BANDED_BY.items():
-            found = summary(mine, score)
+            found = summary(_weighty(mine, score), score)
             if found is None:
                 raise SystemExit(f"no rows for {basis} {metric}")
             source = f"{SOURCES[metric]}, gold and silver, {found['groups']} groups; median {found['median']:.2f}"
@@ -593,25 +535,33 @@ def bands(parts: Sequence[Scored]) -> str:
     return "\n".join(lines) + "\n"
 
 
-APART = "cdna3"
-"""Architecture whose one measured device is so far from the common band that it gets its own."""
+def _weighty(parts: Sequence[Scored], metric: str) -> list[Scored]:
+    """Return the runs of groups with more than a few values of a metric: groups weigh the same, whatever their size."""
+    having = [part for part in parts if metric in part.predicted]
+    rows = Counter(part.group for part in having)
+    return [part for part in having if rows[part.group] >= FEWEST_ROWS]
+
+
+APART = ("cdna3", "gaudi3")
+"""Architectures whose one measured device is so far from the common band that they get their own."""
 
 
 def _architecture_bands(parts: Sequence[Scored]) -> Iterator[str]:
-    """Yield a band of its own for `APART`, with the same percentiles, from whatever rows there are."""
-    mine = [p for p in parts if p.run.gpu.architecture == APART and p.run.row["engine"] not in STAND_INS]
-    if not mine:
-        return
+    """Yield a band of its own for each of `APART`, with the same percentiles, from whatever rows there are."""
     yield "architectures:"
-    yield f"  {APART}:"
-    gpus = ", ".join(sorted({p.run.gpu.name for p in mine}))
-    for metric, score in BANDED_BY.items():
-        found = summary(mine, score)
-        if found is not None:
-            low, high = min(1.0, found["p05"]), max(1.0, found["p95"])
-            source = f"{SOURCES[metric]}, {gpus} only, {found['groups']} groups; median {found['median']:.2f}"
-            numbers = f"low: {low:.2f}, high: {high:.2f}, rows: {found['n']}"
-            yield f'    {metric}: {{{numbers}, mdape: {found["mdape"]:.0f}, source: "{source}"}}'
+    for architecture in APART:
+        mine = [p for p in parts if p.run.gpu.architecture == architecture and p.run.row["engine"] not in STAND_INS]
+        if not mine:
+            continue
+        yield f"  {architecture}:"
+        gpus = ", ".join(sorted({p.run.gpu.name for p in mine}))
+        for metric, score in BANDED_BY.items():
+            found = summary(mine, score)
+            if found is not None:
+                low, high = min(1.0, found["p05"]), max(1.0, found["p95"])
+                source = f"{SOURCES[metric]}, {gpus} only, {found['groups']} groups; median {found['median']:.2f}"
+                numbers = f"low: {low:.2f}, high: {high:.2f}, rows: {found['n']}"
+                yield f'    {metric}: {{{numbers}, mdape: {found["mdape"]:.0f}, source: "{source}"}}'
 
 
 CLOSED = "closed-loop runs of InferenceX and of aiconfigurator's silicon samples"
@@ -673,7 +623,7 @@ def write_csv(path: Path, lines: Sequence[Mapping[str, str]]) -> None:
 def report(parts: Sequence[Scored], refused: Counter[str]) -> str:
     """Return all tables and the coverage."""
     shipped = [part for part in parts if not part.hidden]
-    own = [part for part in shipped if not is_amd(part)]
+    own = [part for part in shipped if is_nvidia(part)]
     ran = len(shipped)
     reasons = "\n".join(f"- {count} {reason}" for reason, count in sorted(refused.items()))
     everything = ran + sum(refused.values())
@@ -682,9 +632,9 @@ def report(parts: Sequence[Scored], refused: Counter[str]) -> str:
     sections = {
         "Brief": brief(own, lambda p: f"{kind(p)}, {p.run.engine.title}, {p.run.row['load'].replace('_', ' ')}"),
         "Hopper alone, by basis": table(hopper, lambda p: p.basis),
-        "By basis (NVIDIA)": table([p for p in parts if not is_amd(p)], lambda p: p.basis),
-        "AMD (datasheet)": table(
-            [p for p in shipped if is_amd(p)], lambda p: f"{p.run.gpu.name} {p.run.row['engine']}"
+        "By basis (NVIDIA)": table([p for p in parts if is_nvidia(p)], lambda p: p.basis),
+        "Other vendors (datasheet)": table(
+            [p for p in shipped if not is_nvidia(p)], lambda p: f"{p.run.gpu.name} {p.run.row['engine']}"
         ),
         "By source": table(own, lambda p: p.run.row["source"]),
         "By engine": table(own, lambda p: f"{p.run.engine.name} {p.run.row['load']}"),
@@ -702,13 +652,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of measured runs")
     parser.add_argument("--catalog", action="append", default=[], help="folder searched before the shipped catalog")
-    parser.add_argument("--configs", type=Path, help="folder of ORG__MODEL.json for models outside the catalog")
-    parser.add_argument("--accelerators", type=Path, help="table of datasheets for AMD devices outside the catalog")
     parser.add_argument("--kv", choices=("bf16", "fp8"), help="KV format of every run")
     parser.add_argument("--rows", type=Path, help="write every prediction beside its measurement")
     parser.add_argument("--write", action="store_true", help="write validation/serving.* and hardware/bands.yaml")
     given = parser.parse_args()
-    shelf = Shelf(Catalog.with_folders(given.catalog), given.configs, given.accelerators)
+    shelf = Shelf(Catalog.with_folders(given.catalog))
     parts, refused = scored(given.data, shelf, given.kv)
     print(report(parts, refused))
     if given.rows:

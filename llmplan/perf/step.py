@@ -38,7 +38,7 @@ from llmplan.perf.roofline import Constants, Floats, Work, overlapped_s, serial_
 from llmplan.perf.shapes import Matrix, ffn_matrices, latent_matrices, mixer_matrices, shared_matrices
 from llmplan.perf.states import prefill_work
 from llmplan.spec.caches import INDEX_BYTES, reach_of, state_bytes
-from llmplan.spec.model import Compressed, Ffn, Gqa, Indexer, Mixer, Mla, Module, Moe, State
+from llmplan.spec.model import Compressed, Ffn, Gqa, Indexer, Mixer, Mla, Model, Module, Moe, State
 
 TOKEN_GRID = 2.0 ** np.arange(0, 18)
 """Knots for experts, whose cost bends everywhere: how many of them are touched grows with the tokens."""
@@ -60,6 +60,19 @@ def context_feature(reach: float) -> str:
 def pairs_feature(reach: float) -> str:
     """Return the feature that counts query-key pairs of chunks whose queries read at most `reach` tokens."""
     return "prefill_pairs" if math.isinf(reach) else f"prefill_pairs_{reach:.0f}"
+
+
+def unmeasured(model: Model) -> list[str]:
+    """Return the kinds of kernel in a model that no fitted row times: rooflines with the constants of attention."""
+    found = []
+    mixers = list(model.attention.values())
+    if any(isinstance(mixer, State) for mixer in mixers):
+        found.append("linear attention or state space layers")
+    if any(getattr(mixer, "sparse_tokens", None) for mixer in mixers):
+        found.append("attention over tokens that an indexer chooses")
+    if any(isinstance(mixer, Compressed) for mixer in mixers):
+        found.append("attention over compressed entries")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,10 @@ def why_not_formats(
         return f"{_said(engine)} does not run {weight_dtype} weights on {architecture}"
     if kv_dtype not in device.kv_dtypes:
         return f"{_said(engine)} does not run {weight_dtype} weights with {kv_dtype} KV on {architecture}"
-    if weight_dtype == "fp8" and _block_scaled(model) and not device.block_scaled_fp8:
+    inside = _formats_inside(model, weight_dtype)
+    for other in sorted(inside - device.weight_dtypes):
+        return f"{_said(engine)} does not run the {other} weights inside {model.name} on {architecture}"
+    if "fp8" in inside and model.weights.scale_block is not None and not device.block_scaled_fp8:
         return f"{_said(engine)} does not run fp8 weights with block scales on {architecture}"
     for own in engine.models[family].formats(architecture):
         if own.weight_dtypes is not None and weight_dtype not in own.weight_dtypes:
@@ -61,8 +64,11 @@ def why_not_formats(
     return ""
 
 
-def _block_scaled(model: Model) -> bool:
-    return model.weights.dtype == "fp8" and model.weights.scale_block is not None
+def _formats_inside(model: Model, weight_dtype: WeightDtype) -> set[WeightDtype]:
+    """Return the formats of all weights where the checkpoint is run as it is; an engine that quantizes makes one."""
+    if weight_dtype != model.weights.dtype:
+        return {weight_dtype}
+    return {weight_dtype, *(dtype for shares in model.weights.mixed.values() for dtype in shares)}
 
 
 def why_not_layout(engine: Engine, model: Model, layout: Layout) -> str:

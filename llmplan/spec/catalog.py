@@ -378,7 +378,12 @@ def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour:
 
 
 def _other_names(entry: Spec) -> list[str]:
-    return [*getattr(entry, "aliases", ()), *([entry.hf_id] if isinstance(entry, Model) else [])]
+    """Return what else an entry is called; a model by its name on the hub, with and without who published it."""
+    names = list(getattr(entry, "aliases", ()))
+    if not isinstance(entry, Model):
+        return names
+    names.append(entry.hf_id)
+    return [*names, *(name.rpartition("/")[2] for name in names if "/" in name)]
 
 
 def _without_count(name: str) -> str:

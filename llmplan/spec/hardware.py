@@ -115,9 +115,10 @@ class Refused(Spec):
     gpus: tuple[Refusal, ...] = ()
     nodes: tuple[Refusal, ...] = ()
     engines: tuple[Refusal, ...] = ()
+    models: tuple[Refusal, ...] = ()
 
     def reason(self, kind: str, name: str) -> str | None:
-        """Return why a name of a kind (`gpus`, `nodes`, `engines`) is refused; None when it is not known at all."""
+        """Return why a name of a kind (`gpus`, `nodes`, …) is refused; None when it is not known at all."""
         for entry in getattr(self, kind, ()):
             if folded(name) in {folded(known) for known in entry.names}:
                 return f"{name!r} {entry.reason}"

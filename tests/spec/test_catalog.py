@@ -503,13 +503,12 @@ def test_a_model_is_found_by_any_of_its_names(text):
 
 # ---- names seen elsewhere, and names that are refused ----
 
+NAMED = ("gpus", "nodes", "engines", "models")
 SEEN = yaml.safe_load((FOLDER / "tests/data/names_seen.yaml").read_text("utf-8"))
-REFUSED = [
-    (kind, name) for kind in ("gpus", "nodes", "engines") for e in getattr(SHIPPED.refused, kind) for name in e.names
-]
+REFUSED = [(kind, name) for kind in NAMED for e in getattr(SHIPPED.refused, kind) for name in e.names]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in ("gpus", "nodes", "engines") for n in SEEN[k]])
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in NAMED for n in SEEN[k]])
 def test_a_name_seen_elsewhere_means_an_entry_or_is_refused_with_a_reason(kind, name):
     try:
         assert READ[kind](name).name
@@ -528,9 +527,8 @@ def test_a_refused_name_is_no_entry_and_its_reason_is_one_line(kind, name):
 
 
 def test_what_a_refusal_names_instead_exists():
-    kinds = ("gpus", "nodes", "engines", "links")
-    known = {name for kind in kinds for name in SHIPPED.names(kind)}
-    for kind in ("gpus", "nodes", "engines"):
+    known = {name for kind in (*NAMED, "links") for name in SHIPPED.names(kind)}
+    for kind in NAMED:
         for entry in getattr(SHIPPED.refused, kind):
             after = entry.reason.partition("; ")[2] or entry.reason
             words = {word.strip(",.()") for word in after.split()}
