@@ -337,6 +337,8 @@ def _memory(study: Study, i: int) -> Memory:
         device_bytes=float(budget.device_bytes[i, 0]),
         reserved_bytes=float(budget.reserved_bytes[i, 0]),
         framework_bytes=float(budget.framework_bytes[i, 0]),
+        communication_bytes=float(budget.communication_bytes[i, 0]),
+        graph_bytes=float(budget.graph_bytes[i, 0]),
         activation_bytes=float(budget.activation_bytes[i, 0]),
         weights_bytes=float(budget.weights_bytes[i, 0]),
         kv_pool_bytes=max(0.0, float(budget.pool_bytes[i, 0])),

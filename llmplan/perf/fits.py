@@ -91,6 +91,9 @@ class Replicas:
     utilization: Floats
     reserved_bytes: Floats
     framework_bytes: Floats
+    communication_bytes: Floats
+    """0 on one device."""
+    graph_bytes: Floats
     share_of_free: Floats
     """1 where `utilization` is a share of what weights and activations leave."""
     activation_copies: Floats
@@ -171,10 +174,11 @@ def gathered(
         first_token_steps=_column(e.overhead.first_token_steps for e in engine),
         utilization=_column(e.memory.utilization for e in engine),
         reserved_bytes=_column(e.memory.reserved_bytes for e in engine),
-        framework_bytes=_column(
-            e.memory.framework_multi_bytes if many else e.memory.framework_bytes
-            for e, many in zip(engine, several, strict=True)
+        framework_bytes=_column(e.memory.framework_bytes for e in engine),
+        communication_bytes=_column(
+            e.memory.communication_bytes if many else 0.0 for e, many in zip(engine, several, strict=True)
         ),
+        graph_bytes=_column(e.memory.graph_bytes for e in engine),
         share_of_free=_column(e.memory.pool_rule == "share_of_free" for e in engine),
         activation_copies=_column(e.memory.activation_copies for e in engine),
         activation_token_bytes=_column(e.memory.activation_token_bytes for e in engine),

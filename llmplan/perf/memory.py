@@ -1,7 +1,7 @@
 """Device memory of one rank, by part, and how many tokens of KV are left.
 
     weights  = Σ matrices · bytes(format) / (tp · pp; experts tp · dp · pp) + embedding, head, router in 16 bit
-    pool     = utilization · (HBM − reserved) − weights − activations − framework
+    pool     = utilization · (HBM − reserved) − weights − activations − framework − communication − graphs
     KV/token = layers/pp · h_kv/tp (at least 1) · 2·d · bytes / cp         MLA: 576 values, not cut by tp
     state    = layers/pp · fixed state of linear attention and SSM layers / tp, for each sequence
     activations = (copies · 2 · hidden + token) · max_num_batched_tokens + sampler · max_num_seqs · vocabulary
@@ -39,6 +39,8 @@ class MemoryBudget:
     device_bytes: Floats
     reserved_bytes: Floats
     framework_bytes: Floats
+    communication_bytes: Floats
+    graph_bytes: Floats
     activation_bytes: Floats
     weights_bytes: Floats
     pool_bytes: Floats
@@ -74,13 +76,15 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
         copies * 2.0 * model.hidden_size + replicas.activation_token_bytes
     ) * replicas.max_num_batched_tokens + replicas.sampler_bytes * replicas.max_num_seqs * model.vocab_size
     visible = replicas.memory_bytes - replicas.reserved_bytes
-    taken = weights + activation + replicas.framework_bytes
+    taken = weights + activation + replicas.framework_bytes + replicas.communication_bytes + replicas.graph_bytes
     pool = _pool_bytes(replicas, visible, taken)
     kept_by_back, state = _kept(replicas)
     return MemoryBudget(
         device_bytes=replicas.memory_bytes,
         reserved_bytes=replicas.memory_bytes - taken - pool,
         framework_bytes=replicas.framework_bytes,
+        communication_bytes=replicas.communication_bytes,
+        graph_bytes=replicas.graph_bytes,
         activation_bytes=activation,
         weights_bytes=weights,
         pool_bytes=pool,

@@ -326,7 +326,8 @@ def memory_message(evaluated: Evaluated, row: int) -> str:
         fills = device - float(memory.reserved_bytes[row, 0])
         if weights > fills:
             return f"weights {brief(weights, 'B')} a GPU of {brief(device, 'B')}: {brief(-pool, 'B')} too much"
-        rest = float(memory.activation_bytes[row, 0] + memory.framework_bytes[row, 0])
+        parts = (memory.activation_bytes, memory.framework_bytes, memory.communication_bytes, memory.graph_bytes)
+        rest = float(sum(part[row, 0] for part in parts))
         return (
             f"no room for KV: weights {brief(weights, 'B')} and activations {brief(rest, 'B')} a GPU, "
             f"of which the engine fills {brief(fills, 'B')}: {brief(-pool, 'B')} too much"

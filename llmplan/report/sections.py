@@ -306,13 +306,16 @@ def _memory(name: str, told: PoolPrediction) -> Section:
     memory = told.memory
     if memory is None:
         return Section()
-    parts = ("reserved", "framework", "activation", "weights", "kv_pool")
+    parts = ("reserved", "framework", "communication", "graph", "activation", "weights", "kv_pool")
     rows = tuple(
         (part.replace("_", " "), brief(size, "B"), _percent(size / memory.device_bytes))
         for part in parts
         for size in [getattr(memory, f"{part}_bytes")]
+        if size
     )
     said = f"{memory.kv_tokens:,.0f} tokens of KV in the replica, {_percent(told.kv_use or 0)} in use on average"
+    if memory.state_bytes:
+        said += f"; {brief(memory.state_bytes, 'B')} of the pool for the state of each sequence"
     return Section(
         title=f"Memory of one GPU of {name}",
         lines=(said,),

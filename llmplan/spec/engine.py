@@ -77,8 +77,10 @@ class MemoryUse(Spec):
     """Memory the driver and the device context keep: not visible to the engine."""
     framework_bytes: Bytes
     """Memory outside the framework's allocator, one device."""
-    framework_multi_bytes: Bytes
-    """The same when collectives join several devices."""
+    communication_bytes: Bytes
+    """Buffers of collectives, where a replica has several devices."""
+    graph_bytes: Bytes = 0.0
+    """Captured graphs of the device's work, where they take from the KV pool."""
     activation_copies: float = Field(ge=0)
     """Peak activations, as copies of tokens x hidden size in 16 bit."""
     activation_token_bytes: Bytes = 0.0

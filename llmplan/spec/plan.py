@@ -45,6 +45,10 @@ class Memory(Spec):
     reserved_bytes: float
     """Driver, device context, and what the engine's utilization leaves free."""
     framework_bytes: float
+    communication_bytes: float = 0.0
+    """Buffers of collectives."""
+    graph_bytes: float = 0.0
+    """Captured graphs of the device's work."""
     activation_bytes: float
     weights_bytes: float
     kv_pool_bytes: float

@@ -157,7 +157,7 @@ def engine(*, memory: dict[str, Any] | None = None, overhead: dict[str, Any] | N
                 "utilization": 1.0,
                 "reserved_bytes": "0 B",
                 "framework_bytes": "0 B",
-                "framework_multi_bytes": "0 B",
+                "communication_bytes": "0 B",
                 "activation_copies": 0,
                 "sampler_bytes": "0 B",
             }

@@ -36,9 +36,10 @@ def test_each_replica_is_a_row(toy):
 
 
 def test_several_devices_take_more_of_the_framework(toy):
-    runs = toy.engine(memory={"framework_bytes": "1 GB", "framework_multi_bytes": "3 GB"})
+    runs = toy.engine(memory={"framework_bytes": "1 GB", "communication_bytes": "2 GB"})
     r = toy.replicas("dense", {}, {"tp": 2}, {"pp": 2}, runs=runs)
-    assert r.framework_bytes.tolist() == [[1e9], [3e9], [3e9]]
+    assert r.framework_bytes.tolist() == [[1e9], [1e9], [1e9]]
+    assert r.communication_bytes.tolist() == [[0], [2e9], [2e9]]
 
 
 @pytest.mark.parametrize(("weight_dtype", "rate"), [("bf16", 1e14), ("fp8", 2e14), ("int4", 1e14), ("nvfp4", 4e14)])
