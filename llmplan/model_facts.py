@@ -103,8 +103,8 @@ def state_of_sequence_bytes(model: Model) -> float:
 
 
 def counted(number: float) -> str:
-    """Return a count for people: 70.6 B, 671 B, 8.03 B, 350 M."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    """Return a count for people: 70.6 B, 2.78 T, 8.03 B, 350 M."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{significant(number / size)} {letter}"
     return f"{number:g}"
@@ -112,11 +112,13 @@ def counted(number: float) -> str:
 
 def _formats(model: Model) -> str:
     """Return the formats of the checkpoint, the modules that differ named."""
-    told = [model.weights.dtype if model.weights.scale_block is None else f"{model.weights.dtype} with blocks"]
+    told: list[str] = [model.weights.dtype]
     for module, shares in model.weights.mixed.items():
         parts = " + ".join(f"{share:.0%} {dtype}" if share < 1 else dtype for dtype, share in shares.items())
         told.append(f"{module.replace('_', ' ')} {parts}")
-    return ", ".join(told)
+    block = model.weights.scale_block
+    scales = f"; scales for {block[0]} x {block[1]}" if block else ""
+    return ", ".join(told) + scales
 
 
 def _attention(mixer: Mixer) -> str:
