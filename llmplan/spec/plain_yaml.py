@@ -11,14 +11,15 @@ import re
 from functools import lru_cache
 from typing import Any
 
+# No possessive groups: before Python 3.11.5 they lose what they matched.
 _QUOTED = r'"[^"\\]*"'
-_BARE = r"[A-Za-z0-9.+~-](?:[^\[\]{},:#\\]|:(?=[^\s,\[\]{}])|(?<!\s)#)*+"
-_LONG = r"[A-Za-z0-9.+~-](?:[^:#\\]|:(?=[^\s,\[\]{}])|(?<!\s)#)*+"
+_BARE = r"[A-Za-z0-9.+~-](?:[^\[\]{},:#\\]|:(?=[^\s,\[\]{}])|(?<!\s)#)*"
+_LONG = r"[A-Za-z0-9.+~-](?:[^:#\\]|:(?=[^\s,\[\]{}])|(?<!\s)#)*"
 _ITEM = re.compile(rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<bare>{_BARE}))\s*(?:,|\Z)")
 _PAIR = re.compile(rf"\s*(?P<key>[\w.-]++): (?:(?P<quoted>{_QUOTED})|(?P<bare>{_BARE}))\s*(?:,|\Z)")
 _LINE = re.compile(
     rf"(?P<indent> *+)(?P<key>[\w./-]++):"
-    rf"(?: (?:(?P<fold>>-)|\[(?P<list>[^\[\]]*+)\]|\{{(?P<map>[^{{}}]*+)\}}|(?P<quoted>{_QUOTED})|(?P<bare>{_LONG})))?+"
+    rf"(?: (?:(?P<fold>>-)|\[(?P<list>[^\[\]]*+)\]|\{{(?P<map>[^{{}}]*+)\}}|(?P<quoted>{_QUOTED})|(?P<bare>{_LONG})))?"
     r"(?:(?<= )#.*|\s+#.*)?\Z"
 )
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
