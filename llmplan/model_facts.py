@@ -66,6 +66,8 @@ def facts(model: Model) -> ModelFacts:
         ("feed-forward", "; ".join(_ffn(f) for f in model.ffn.values()) or "none"),
         ("KV of one token", f"{brief(kv['all_layers'], 'B')} in bf16"),
     ]
+    if model.weights.kv_dtype:
+        rows.append(("  scales for", f"{model.weights.kv_dtype} KV, in the checkpoint"))
     if kv["window_layers"]:
         rows.append(("  of it with a window", brief(kv["window_layers"], "B")))
     if kv["index"]:

@@ -49,7 +49,7 @@ class ModuleFormat:
     """Bytes of one weight, the mean over the formats of the module."""
     activation_bytes: Floats
     flop_per_s: Floats
-    """Peak of the compute type of most of its weights."""
+    """Peak of its compute types, each with its share of the arithmetic."""
     constants: Constants
     """Of matrix products, or of experts."""
 
@@ -207,28 +207,42 @@ def module_shares(model: Model, module: Module, deployed: WeightDtype) -> Mappin
 
 
 def _format(module: Module, model: Model, deployments: Sequence[Deployment], devices: Sequence[Device]) -> ModuleFormat:
-    """Return the format of one module in each deployment: mean bytes, and the arithmetic of the larger part."""
-    blocks = model.weights.scale_block
-    shares, main, own = [], [], []
-    for deployment in deployments:
-        deployed = deployment.stage.weight_dtype
-        found = module_shares(model, module, deployed)
-        block = blocks if deployed == model.weights.dtype else None
-        shares.append(sum(share * bytes_per_weight(dtype, block) for dtype, share in found.items()))
-        main.append(max(found, key=lambda dtype: found[dtype]))
-        own.append(block)
+    """Return the format of one module in each deployment: means over its formats, constants of the larger part."""
+    found = [module_shares(model, module, d.stage.weight_dtype) for d in deployments]
+    own = [d.stage.weight_dtype == model.weights.dtype for d in deployments]
+    blocks = [model.weights.scale_block if is_own else None for is_own in own]
+    main = [max(shares, key=lambda dtype, of=shares: of[dtype]) for shares in found]  # type: ignore[misc]
     family = "moe" if module == "experts" else "gemm"
     rows = [
         _operator(product_key(family, dtype, block), device)
-        for dtype, block, device in zip(main, own, devices, strict=True)
+        for dtype, block, device in zip(main, blocks, devices, strict=True)
     ]
-    peaks = [d.gpu.flop_per_s for d in devices]
+    computed = [
+        {_computed(dtype, model.weights.weight_only and is_own): share for dtype, share in shares.items()}
+        for shares, is_own in zip(found, own, strict=True)
+    ]
     return ModuleFormat(
-        weight_bytes=_column(shares),
-        activation_bytes=_column(ACTIVATION_BYTES[dtype] for dtype in main),
-        flop_per_s=_column(p.get(COMPUTE_TYPE[dtype], p["bf16"]) for p, dtype in zip(peaks, main, strict=True)),
+        weight_bytes=_column(
+            sum(share * bytes_per_weight(dtype, block) for dtype, share in shares.items())
+            for shares, block in zip(found, blocks, strict=True)
+        ),
+        activation_bytes=_column(
+            sum(share * ACTIVATION_BYTES[dtype] for dtype, share in shares.items()) for shares in computed
+        ),
+        flop_per_s=_column(_mean_rate(d.gpu, shares) for d, shares in zip(devices, computed, strict=True)),
         constants=_constants(rows),
     )
+
+
+def _computed(dtype: WeightDtype, weight_only: bool) -> WeightDtype:
+    """Return the format that arithmetic is done in: 16 bit where activations are not quantized."""
+    return "bf16" if weight_only and dtype == "nvfp4" else dtype
+
+
+def _mean_rate(gpu: Gpu, shares: Mapping[WeightDtype, float]) -> float:
+    """Return the rate of a module in several formats: each takes its share of the arithmetic. [FLOP/s]"""
+    peaks = gpu.flop_per_s
+    return 1 / sum(share / peaks.get(COMPUTE_TYPE[dtype], peaks["bf16"]) for dtype, share in shares.items())
 
 
 def product_key(family: str, dtype: WeightDtype, block: tuple[int, int] | None) -> str:

@@ -1,6 +1,6 @@
 """Device memory of one rank, by part, and how many tokens of KV are left.
 
-    weights  = Σ matrices · bytes(format) / (tp · pp; experts tp · dp · pp) + embedding, head, router in 16 bit
+    weights  = Σ matrices · bytes(format) / (tp · pp; experts tp · dp · pp) + embedding, norms, router in 16 bit
     pool     = utilization · (HBM − reserved) − weights − activations − framework − communication − graphs
     KV/token = layers/pp · h_kv/tp (at least 1) · 2·d · bytes / cp         MLA: 576 values, not cut by tp
     state    = layers/pp · fixed state of linear attention and SSM layers / tp, for each sequence
@@ -8,7 +8,7 @@
 
 Engines whose fraction is a share of what is left (`share_of_free`):
 
-    pool     = utilization · (HBM − reserved − weights − activations − framework)
+    pool     = utilization · (HBM − reserved − weights − activations − framework − communication − graphs)
 
 Layers with a window keep at most `window` tokens of a sequence (`spec/caches.py`). The stage that holds most decides:
 the mean layer times ceil(layers / pp). Weights are repeated over cp, KV and nothing else is cut by it.
@@ -68,9 +68,11 @@ def memory_budget(replicas: Replicas) -> MemoryBudget:
     per_stage = np.ceil(model.layer_count / replicas.pp) / model.layer_count
     layers = layer_weight_bytes(replicas) * per_stage
     counts = parameters(model)
-    ends = 2.0 * (counts["embedding"] + counts["head"]) / replicas.tp
-    largest_end = 2.0 * max(counts["embedding"], model.vocab_size * model.hidden_size) / replicas.tp
-    weights = layers + np.where(replicas.pp > 1, largest_end, ends) + 2.0 * model.vision_parameters
+    embedding = 2.0 * counts["embedding"] / replicas.tp
+    head = replicas.formats["head"].weight_bytes * counts["head"] / replicas.tp
+    last = 2.0 * model.vocab_size * model.hidden_size / replicas.tp if model.tie_embeddings else head
+    ends = np.where(replicas.pp > 1, np.maximum(embedding, last), embedding + head)
+    weights = layers + ends + 2.0 * model.vision_parameters
     copies = replicas.activation_copies + model.residual_streams - 1
     activation = (
         copies * 2.0 * model.hidden_size + replicas.activation_token_bytes

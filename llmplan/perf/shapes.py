@@ -55,10 +55,10 @@ def _gate(gate: str, heads: Floats, width: float) -> Floats:
 
 def _gqa_matrices(a: Gqa, hidden: float, tp: Floats) -> list[Matrix]:
     heads = a.heads / tp
-    kept = 0.0 if a.shares_kv else np.maximum(a.kv_heads / tp, 1.0) * a.kv_width
+    made = 0.0 if a.shares_kv else np.maximum(a.kv_heads / tp, 1.0) * a.projected_width
     gate = _gate(a.output_gate, heads, a.value_dim)
     found = [
-        _matrix("qkv", heads * a.head_dim + kept + gate, hidden, tp),
+        _matrix("qkv", heads * a.head_dim + made + gate, hidden, tp),
         _matrix("attention_output", hidden, heads * a.value_dim, tp),
     ]
     if a.indexer is not None:

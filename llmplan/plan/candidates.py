@@ -30,7 +30,7 @@ from llmplan.plan.runs import why_not_formats, why_not_layout, why_not_model
 from llmplan.spec.deployment import Deployment, DeploymentRequest, KvPolicy, Layout, Stage
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Gpu, Offer
-from llmplan.spec.model import Compressed, Delta, KvDtype, Mamba1, Mixer, Model, Moe, WeightDtype
+from llmplan.spec.model import Compressed, Delta, Ffn, Gqa, KvDtype, Mamba1, Mamba2, Mixer, Model, Moe, WeightDtype
 from llmplan.spec.plan import Excuse
 from llmplan.spec.workload import Bucket
 from llmplan.units import brief
@@ -181,7 +181,11 @@ def _cuts(ranks: int, sparse: bool) -> Iterator[tuple[int, int, int]]:
 
 
 def _divides(model: Model, layout: Layout) -> bool:
-    heads = all(size % layout.tp == 0 for mixer in model.attention.values() for size in _cut_sizes(mixer))
+    tp = layout.tp
+    mixers = model.attention.values()
+    heads = all(size % tp == 0 for mixer in mixers for size in _cut_sizes(mixer))
+    heads &= all(size % tp == 0 or tp % size == 0 for mixer in mixers for size in _shared_sizes(mixer))
+    heads &= all(f.intermediate_size % tp == 0 for f in model.ffn.values() if isinstance(f, Ffn))
     experts = all(f.experts % layout.ep == 0 for f in model.ffn.values() if isinstance(f, Moe))
     widths = [
         f.intermediate_size * layout.ep % (layout.tp * layout.dp) == 0 for f in model.ffn.values() if isinstance(f, Moe)
@@ -198,6 +202,13 @@ def _cut_sizes(mixer: Mixer) -> tuple[int, ...]:
     if isinstance(mixer, Mamba1):
         return (mixer.inner_size,)
     return (mixer.heads,)
+
+
+def _shared_sizes(mixer: Mixer) -> tuple[int, ...]:
+    """Return the numbers that tensor parallelism divides, or is a multiple of: ranks then hold the same one."""
+    if isinstance(mixer, Gqa):
+        return (mixer.kv_heads,)
+    return (mixer.groups,) if isinstance(mixer, Mamba2) else ()
 
 
 def _as_wanted(wanted: DeploymentRequest, layout: Layout) -> bool:

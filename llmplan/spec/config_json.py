@@ -85,7 +85,7 @@ def model_from_config(
         _refuse_beyond(fields, family if fields is text else None)
     text = replace(text, defaults=family.defaults)
     stack = Stack.read(text, family)
-    weights, warnings = read_weights(outer, text, quantization, family, stack)
+    tied = _tied(outer, text, family)
     model_name = name if name is not None else _derived_name(outer, where)
     if not NAME_PATTERN.match(model_name):
         raise InputError(f"{where}: {shown(model_name)} is no name; write lower case, digits, '-' and '.'")
@@ -96,9 +96,9 @@ def model_from_config(
         family=family.name,
         hidden_size=text.count(*HIDDEN),
         vocab_size=text.count(*VOCABULARY),
-        tie_embeddings=_tied(outer, text, family),
+        tie_embeddings=tied,
         max_context_tokens=text.count(*CONTEXT),
-        weights=weights,
+        weights=read_weights(outer, text, quantization, family, stack, tied),
         attention=stack.attention,
         ffn=stack.ffn,
         layers=stack.runs(),
@@ -112,7 +112,7 @@ def model_from_config(
         vision_parameters=vision_parameters(outer, text.count(*HIDDEN)),
         source=where,
     )
-    return model, [*_unread(outer, text, family), *warnings]
+    return model, _unread(outer, text, family)
 
 
 REFERENCE_NAMES = {

@@ -399,7 +399,7 @@ READ = {
     "use_qk_norm", "qk_norm_type", "use_sliding_window", "expand", "n_groups",
     "max_window_layers", "layer_types", "sliding_window_pattern", "_sliding_window_pattern",
     "topk_method", "use_routing_bias", "add_swa_attention_sink_bias", "add_full_attention_sink_bias",
-    "quantization_config", "is_encoder_decoder", "attn_type_list", "use_mtp", "num_shared_experts",
+    "quantization_config", "is_encoder_decoder", "attn_type_list", "use_mtp",
     "latent_moe_use_norm", "use_parallel_residual", "parallel_attn", "mlp_gated_linear_units",
     "hybrid_layer_ids", "rmsnorm", "use_moe_router_bias",
 }  # fmt: skip

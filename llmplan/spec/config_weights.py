@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import Literal, get_args
 
 from llmplan.spec.config_fields import Fields, as_object, shown
-from llmplan.spec.config_keys import HIDDEN, Family
+from llmplan.spec.config_keys import HIDDEN, VOCABULARY, Family
 from llmplan.spec.config_layers import Stack
 from llmplan.spec.model import (
     Compressed,
@@ -26,8 +26,10 @@ from llmplan.spec.model import (
     Weights,
 )
 
-ALWAYS_BF16: frozenset[Module] = frozenset({"embedding", "head", "router", "norms"})
+ALWAYS_BF16: frozenset[Module] = frozenset({"embedding", "router", "norms"})
 """Modules that no format read here quantizes."""
+HEAD = "lm_head"
+"""The head, which a format takes only where the checkpoint names it."""
 Format = tuple[Literal["bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4"], tuple[int, int] | None]
 """Dtype, and the block of weights that shares a scale where the dtype does not fix it."""
 Matrix = tuple[Module, str, int]
@@ -55,12 +57,12 @@ KNOWN = "llmplan reads FP8, MXFP8, NVFP4, MXFP4, W4A16_AWQ, W8A16 and their kin"
 
 
 def read_weights(
-    outer: Fields, text: Fields, quantization: object, family: Family, stack: Stack
-) -> tuple[Weights, list[str]]:
-    """Return the format of the weights, and a line for each list of exceptions that names no matrix of the model."""
+    outer: Fields, text: Fields, quantization: object, family: Family, stack: Stack, tied: bool
+) -> Weights:
+    """Return the format of the weights; of a head that is `tied` to the embedding there is none."""
     given = _quantization(outer, text, quantization)
     if given is None:
-        return Weights(), []
+        return Weights()
     method = given.text("quant_method") or ("modelopt" if given.values.get("quant_algo") else None)
     reader = FORMATS.get(method or "")
     if method is None or reader is None:
@@ -68,24 +70,45 @@ def read_weights(
         raise given.error("quant_method", f"unknown weight format {shown(method)}", f"llmplan reads {known}")
     dtype, block = reader(given)
     matrices = list(_matrices(text, family, stack))
-    format_of = _format_of(given, text, method, dtype)
+    if not tied:
+        matrices.append(("head", HEAD, text.count(*HIDDEN) * text.count(*VOCABULARY)))
     if method == "mxfp4" and not any(module == "experts" for module, _, _ in matrices):
         raise given.error("quant_method", "mxfp4 without experts to quantize", "give an MoE model")
-    return _weights(matrices, format_of, dtype, block, _kv_dtype(given)), []
+    named = _named_formats(given)
+    format_of = _format_of(given, text, method, dtype, {name: form[0] for name, (form, _) in named.items()})
+    blocks = [form[1] for form, _ in named.values() if form[1] is not None]
+    narrow = [weight_only for form, weight_only in named.values() if form[0] == "nvfp4"]
+    weight_only = all(narrow) if narrow else _is_weight_only(given)
+    found = _weights(matrices, format_of, dtype, block or next(iter(blocks), None))
+    return found.model_copy(update={"weight_only": weight_only, "kv_dtype": _kv_dtype(given)})
 
 
-def _format_of(given: Fields, text: Fields, method: str, dtype: WeightDtype) -> Callable[[Module, str], WeightDtype]:
+def _is_weight_only(given: Fields) -> bool:
+    """Return whether a format of 4-bit floats leaves the activations alone."""
+    if given.text("quant_algo") == "W4A16_NVFP4":
+        return True
+    groups = given.values.get("config_groups")
+    if given.text("quant_method") != "compressed-tensors" or not isinstance(groups, Mapping):
+        return False
+    first = next((group for group in groups.values() if isinstance(group, Mapping)), {})
+    weights = first.get("weights")
+    floats = isinstance(weights, Mapping) and (weights.get("num_bits"), weights.get("type")) == (4, "float")
+    return floats and first.get("input_activations") is None and "mxfp4" not in (given.text("format") or "")
+
+
+def _format_of(
+    given: Fields, text: Fields, method: str, dtype: WeightDtype, named: Mapping[str, WeightDtype]
+) -> Callable[[Module, str], WeightDtype]:
     """Return the rule that tells the format of a matrix by its module and its name."""
     if method == "mxfp4":  # the loaders of this format convert experts and nothing else
         return lambda module, _: "mxfp4" if module == "experts" else "bf16"
-    named = _named_formats(given)
     if named and method == "fp8":  # experts repacked by modelopt; its exceptions stay what they were
-        return lambda _, name: _longest(named, name) or "fp8"
+        return lambda module, name: "bf16" if module == "head" else _longest(named, name) or "fp8"
     stays = _stays(given)
     if given.text("quant_algo") == MIXED:
         return lambda _, name: "bf16" if stays(name) else _longest(named, name) or "bf16"
     experts = _expert_dtype(text, dtype)
-    return lambda module, name: "bf16" if stays(name) else experts if module == "experts" else dtype
+    return lambda module, name: "bf16" if module == "head" or stays(name) else experts if module == "experts" else dtype
 
 
 def _expert_dtype(text: Fields, dtype: WeightDtype) -> WeightDtype:
@@ -99,17 +122,19 @@ def _expert_dtype(text: Fields, dtype: WeightDtype) -> WeightDtype:
     return formats[named]
 
 
-def _named_formats(given: Fields) -> dict[str, WeightDtype]:
-    """Return the format of the layers that `quantized_layers` names."""
+def _named_formats(given: Fields) -> dict[str, tuple[Format, bool]]:
+    """Return the formats of the layers that `quantized_layers` names, and whether they are of weights only."""
     if given.values.get("quantized_layers") is None:
         return {}
     layers = given.within("quantized_layers")
-    found: dict[str, WeightDtype] = {}
+    found: dict[str, tuple[Format, bool]] = {}
     for name in layers.values:
         algorithm = layers.within(name).text("quant_algo")
         if algorithm is None or algorithm not in ALGORITHMS:
             raise layers.error(name[:60], f"unknown weight format {shown(algorithm)}", KNOWN)
-        found[_from_layers(name)] = ALGORITHMS[algorithm][0]
+        own = _in_language_model(name)
+        if own is not None:
+            found[own] = ALGORITHMS[algorithm], algorithm.startswith("W4A16")
     return found
 
 
@@ -126,10 +151,15 @@ def _longest(named: Mapping[str, WeightDtype], name: str) -> WeightDtype | None:
     return None
 
 
-def _from_layers(name: str) -> str:
-    """Return a name from its `layers.` on."""
-    at = name.find("layers.")
-    return name[at:] if at >= 0 else name
+_OWN = re.compile(r"(?:(?:model|language_model|text_model|backbone|transformer)\.)*")
+"""How the names of a language model's matrices begin, before `layers`."""
+
+
+def _in_language_model(entry: str) -> str | None:
+    """Return an entry of a list without what wraps the language model; None for one of a tower or an MTP layer."""
+    own = entry[_OWN.match(entry).end() :]  # type: ignore[union-attr]
+    elsewhere = "layers." in own and not own.startswith("layers.") and "*" not in own.partition("layers.")[0]
+    return None if elsewhere else own
 
 
 def _weights(
@@ -137,7 +167,6 @@ def _weights(
     format_of: Callable[[Module, str], WeightDtype],
     dtype: WeightDtype,
     block: tuple[int, int] | None,
-    kv_dtype: KvDtype | None,
 ) -> Weights:
     """Return the formats of all matrices, as shares of their modules."""
     sizes: dict[Module, dict[WeightDtype, int]] = {}
@@ -152,18 +181,14 @@ def _weights(
     quantized = [found for found in whole if found != "bf16"]
     main = max(quantized, key=lambda found: whole[found]) if quantized else dtype
     kept = {module for module, formats in sizes.items() if set(formats) == {"bf16"}}
+    if "head" not in sizes:
+        kept.add("head")
     mixed = {
         module: {found: round(size / sum(formats.values()), 6) for found, size in sorted(formats.items())}
         for module, formats in sorted(sizes.items())
         if set(formats) not in ({"bf16"}, {main})
     }
-    return Weights(
-        dtype=main,
-        scale_block=block,
-        bf16_modules=ALWAYS_BF16 | kept,
-        mixed=mixed,
-        kv_dtype=kv_dtype,
-    )
+    return Weights(dtype=main, scale_block=block, bf16_modules=ALWAYS_BF16 | kept, mixed=mixed)
 
 
 def _kv_dtype(given: Fields) -> KvDtype | None:
@@ -314,7 +339,7 @@ def _mixer_matrices(mixer: Mixer, hidden: int) -> Iterable[tuple[str, int]]:
         yield "q_proj", hidden * query * (2 if mixer.output_gate == "element" else 1)
         if not mixer.shares_kv:
             yield "k_proj", hidden * mixer.kv_heads * mixer.head_dim
-            yield "v_proj", hidden * mixer.kv_heads * (mixer.kv_width - mixer.head_dim)
+            yield "v_proj", hidden * mixer.kv_heads * (mixer.projected_width - mixer.head_dim)
         yield "o_proj", hidden * mixer.heads * mixer.value_dim
     elif isinstance(mixer, Mla):
         yield from _mla_matrices(mixer, hidden)
@@ -355,14 +380,16 @@ def _stays(given: Fields) -> Callable[[str], bool]:
     plain: set[str] = set()
     patterns: list[re.Pattern[str]] = []
     for entry in given.texts(*KEPT):
-        at = entry.find("layers.")
         if entry.startswith("re:"):
             patterns.append(_pattern(given, entry.removeprefix("re:")))
-        elif "*" in entry:
-            glob = entry[at:] if at >= 0 else entry
-            patterns.append(re.compile(f"{translate(glob)}|{translate(glob + '.*')}"))
+            continue
+        own = _in_language_model(entry)
+        if own is None:
+            continue
+        if "*" in own:
+            patterns.append(re.compile(f"{translate(own)}|{translate(own + '.*')}"))
         else:
-            plain.add(entry[at:] if at >= 0 else entry)
+            plain.add(own)
 
     def stays(name: str) -> bool:
         parts = name.split(".")

@@ -49,7 +49,7 @@ class Gqa(Spec):
     """One learned sink value a head (gpt-oss)."""
     output_gate: Gate = "none"
     k_eq_v: bool = False
-    """Keys serve as values: half the KV cache."""
+    """One projection makes keys and values; both are kept, for only keys are rotated and scaled (Gemma 4)."""
     shares_kv: bool = False
     """Reads the KV of an earlier layer: neither makes nor keeps its own."""
     sparse_tokens: Count | None = None
@@ -64,7 +64,12 @@ class Gqa(Spec):
 
     @property
     def kv_width(self) -> int:
-        """Numbers that one KV head makes and keeps of a token: a key and a value, or one for both."""
+        """Numbers that one KV head keeps of a token: a key and a value."""
+        return self.head_dim + self.value_dim
+
+    @property
+    def projected_width(self) -> int:
+        """Numbers that the projections of one KV head make of a token."""
         return self.head_dim + (0 if self.k_eq_v else self.value_dim)
 
 
@@ -235,6 +240,8 @@ class Weights(Spec):
     """Modules that stay in bf16 when the rest is quantized."""
     mixed: Mapping[Module, Mapping[WeightDtype, Fraction]] = {}
     """Modules in another format, or in several: the share of their weights in each."""
+    weight_only: bool = False
+    """Activations stay in 16 bit, and so does the arithmetic (W4A16); int8, int4 and mxfp4 are so anyway."""
     kv_dtype: KvDtype | None = None
     """KV format that the checkpoint brings scales for; null: none."""
 

@@ -190,15 +190,15 @@ def _gqa_parameters(attention: Gqa, h: int) -> int:
     a = attention
     queries, outputs = a.heads * a.head_dim, a.heads * a.value_dim
     keys = 0 if a.shares_kv else a.kv_heads * a.head_dim
-    kept = 0 if a.shares_kv else a.kv_heads * a.kv_width
+    made = 0 if a.shares_kv else a.kv_heads * a.projected_width
     key_norm = 0 if a.shares_kv else a.head_dim
     norm = {"none": 0, "per_head": a.head_dim + key_norm, "full": queries + keys}[a.qk_norm]
-    bias = (queries + kept) * a.qkv_bias + h * a.output_bias
+    bias = (queries + made) * a.qkv_bias + h * a.output_bias
     index = 0
     if a.indexer is not None:  # queries from the hidden state, no weights of its heads (MiniMax-M3)
         index = h * (a.indexer.heads + 1) * a.indexer.head_dim + 2 * a.indexer.head_dim
     gate = _gate_parameters(a.output_gate, h, a.heads, a.value_dim)
-    return h * (queries + kept + outputs) + bias + norm + a.heads * a.sinks + gate + index
+    return h * (queries + made + outputs) + bias + norm + a.heads * a.sinks + gate + index
 
 
 def _mla_parameters(attention: Mla, h: int) -> int:

@@ -77,15 +77,21 @@ def test_a_weight_carries_its_part_of_the_scale(dtype, block, size):
     assert bytes_per_weight(dtype, block) == size
 
 
-def test_a_module_in_two_formats_weighs_their_mean_and_computes_as_the_larger(toy):
+def test_a_module_in_two_formats_has_their_mean_weight_and_rate(toy):
     formats = {"dtype": "nvfp4", "mixed": {"attention": {"fp8": 0.75, "bf16": 0.25}}}
     mixed = Model.model_validate(toy.dense | {"weights": formats})
     own = toy.replicas(mixed, weight_dtype="nvfp4").formats
     assert own["attention"].weight_bytes == 0.75 * 1 + 0.25 * 2
-    assert own["attention"].flop_per_s == 2e14
+    assert own["attention"].flop_per_s == pytest.approx(1 / (0.75 / 2e14 + 0.25 / 1e14))
     assert own["ffn"].flop_per_s == 4e14
     asked = toy.replicas(mixed, weight_dtype="fp8").formats
     assert asked["attention"].weight_bytes == asked["ffn"].weight_bytes == 1
+
+
+def test_weights_alone_in_4_bit_compute_in_16(toy):
+    formats = {"dtype": "nvfp4", "weight_only": True}
+    own = toy.replicas(Model.model_validate(toy.dense | {"weights": formats}), weight_dtype="nvfp4").formats["ffn"]
+    assert (own.weight_bytes, own.activation_bytes, own.flop_per_s) == (0.5 + 1 / 16, 2, 1e14)
 
 
 def test_experts_are_padded_to_what_the_engine_asks_for(toy):

@@ -157,6 +157,14 @@ def test_modules_that_the_checkpoint_keeps_stay_in_16_bit(toy):
 
     assert weights("attention") - weights() == 10 * 2_000_000
     assert weights("ffn") - weights() == 10 * 12_000_000
+    assert weights() - weights_without_head(toy) == 10_000 * 1000
+
+
+def weights_without_head(toy):
+    """Bytes of weights where the checkpoint quantizes the head too."""
+    format_of = {"dtype": "fp8", "bf16_modules": ["embedding", "router", "norms"]}
+    model = Model.model_validate(toy.dense | {"weights": format_of})
+    return cell(memory_budget(toy.replicas(model, weight_dtype="fp8")).weights_bytes)
 
 
 def test_a_vision_tower_takes_its_room(toy):

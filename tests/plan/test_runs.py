@@ -15,7 +15,7 @@ from llmplan.spec.catalog import Catalog
 from llmplan.spec.config_keys import FAMILIES
 from llmplan.spec.deployment import DeploymentRequest, Layout
 from llmplan.spec.engine import Engine
-from llmplan.spec.model import Model
+from llmplan.spec.model import Ffn, Gqa, Model
 
 CATALOG = Catalog()
 ENGINES = [CATALOG.engine(name) for name in CATALOG.names("engines")]
@@ -207,9 +207,19 @@ def test_no_candidate_is_outside_the_table(table, found, family, wanted, lossy):
     for candidate in candidates:
         stage, kv = candidate.deployment.stage, candidate.deployment.kv_dtype
         assert runs(table, asked, candidate.kind.gpu.architecture, stage.weight_dtype, kv, stage.layout)
+        assert_cut_evenly(found, stage.layout.tp)
     served = {c.kind.gpu.name for c in candidates}
     assert not served & {e.candidate for e in excuses}
     assert all("\n" not in e.message and e.message for e in excuses)
     if family not in table.models:
         assert not candidates
         assert len(excuses) == len(GPUS)
+
+
+def assert_cut_evenly(model: Model, tp: int) -> None:
+    """Assert that ranks hold whole heads, and that each KV head is cut off or held by as many ranks."""
+    for mixer in model.attention.values():
+        if isinstance(mixer, Gqa):
+            assert mixer.heads % tp == 0
+            assert mixer.kv_heads % tp == 0 or tp % mixer.kv_heads == 0
+    assert all(ffn.intermediate_size % tp == 0 for ffn in model.ffn.values() if isinstance(ffn, Ffn))

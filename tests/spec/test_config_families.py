@@ -186,7 +186,7 @@ def test_gemma_4_widens_full_layers_and_shares_their_keys():
     model = read(GEMMA4)
     window, full, last = (model.attention[name] for name in ("window", "full", "full_2"))
     assert isinstance(full, Gqa)
-    assert (full.head_dim, full.kv_heads, full.k_eq_v, full.kv_width) == (32, 1, True, 32)
+    assert (full.head_dim, full.kv_heads, full.k_eq_v, full.kv_width, full.projected_width) == (32, 1, True, 64, 32)
     assert (window.head_dim, window.kv_heads, window.window, window.kv_width) == (16, 2, 1024, 32)
     assert last == full.model_copy(update={"shares_kv": True})
     moe = model.ffn["moe"]

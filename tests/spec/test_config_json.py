@@ -333,6 +333,30 @@ def test_an_hf_quant_file_governs():
     assert warnings == []
 
 
+@pytest.mark.parametrize(
+    "tower", ["mtp.layers.0*", "mtp*", "model.vision_tower.layers.0.self_attn", "visual.blocks.1*", "model.mtp.fc"]
+)
+def test_what_a_list_says_of_other_towers_leaves_the_language_model_alone(tower):
+    plain = quantized(DEEPSEEK, quant_method="fp8", modules_to_not_convert=["lm_head"]).weights
+    assert quantized(DEEPSEEK, quant_method="fp8", modules_to_not_convert=["lm_head", tower]).weights == plain
+
+
+@pytest.mark.parametrize("prefix", ["model.", "language_model.model.", "model.language_model.", ""])
+def test_a_list_may_wrap_the_language_model(prefix):
+    weights = quantized(LLAMA, quant_method="fp8", modules_to_not_convert=[f"{prefix}layers.0.self_attn*"]).weights
+    assert weights.mixed == {"attention": {"bf16": 0.25, "fp8": 0.75}}
+
+
+def test_a_head_is_quantized_only_where_it_is_named():
+    unnamed = quantized(LLAMA, quant_algo="FP8", quant_method="modelopt").weights
+    layers = {"lm_head": {"quant_algo": "FP8"}, "model.layers.0.mlp.up_proj": {"quant_algo": "W4A16_NVFP4"}}
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    named = quantized(LLAMA, **mixed).weights
+    assert unnamed.shares("head") == {"bf16": 1}
+    assert named.shares("head") == {"fp8": 1}
+    assert (unnamed.weight_only, named.weight_only) == (False, True)
+
+
 def test_modelopt_fp8_is_read_from_either_place():
     beside = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
     assert model_from_config(LLAMA, WHERE, quantization=beside)[0].weights.dtype == "fp8"
