@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
-from llmplan.spec.config_keys import EXPERTS, FFN, HIDDEN, LATENT_WIDTH, SHARED, SHARED_WIDTH, TOP_K, Family
+from llmplan.spec.config_keys import EXPERTS, FFN, HIDDEN, LATENT_WIDTH, SHARED, SHARED_WIDTH, TOP_K
 from llmplan.spec.config_places import blocks_of, layer_kinds
 from llmplan.spec.model import Ffn, Moe
 

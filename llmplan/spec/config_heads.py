@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields
-from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW, Family
+from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW
 from llmplan.spec.config_places import CHUNKED, FULL, SLIDING, Mixers, blocks_of, layer_types, marks
 from llmplan.spec.model import Gqa, Indexer, Mixer
 

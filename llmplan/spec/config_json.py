@@ -16,12 +16,13 @@ from pydantic import ValidationError
 
 from llmplan.errors import InputError
 from llmplan.spec.base import NAME_PATTERN
+from llmplan.spec.config_families import FAMILIES
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, as_object, shown
 from llmplan.spec.config_keys import (
     BEYOND,
     CONTEXT,
     EXPERTS,
-    FAMILIES,
     HIDDEN,
     LATENT,
     MTP,
@@ -34,7 +35,6 @@ from llmplan.spec.config_keys import (
     VOCABULARY,
     WINDOW,
     WITHOUT_EFFECT,
-    Family,
 )
 from llmplan.spec.config_layers import Stack
 from llmplan.spec.config_vision import vision_parameters

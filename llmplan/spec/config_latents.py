@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
 from llmplan.spec.config_heads import windowed_layers
-from llmplan.spec.config_keys import HEADS, KV_HEADS, WINDOW, Family
+from llmplan.spec.config_keys import HEADS, KV_HEADS, WINDOW
 from llmplan.spec.config_places import Mixers
 from llmplan.spec.model import Compressed, Indexer, Mixer, Mla
 

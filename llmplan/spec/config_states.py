@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
 from llmplan.spec.config_heads import gqa
-from llmplan.spec.config_keys import HIDDEN, Family
+from llmplan.spec.config_keys import HIDDEN
 from llmplan.spec.config_latents import mla
 from llmplan.spec.config_places import FULL, LINEAR, Mixers, layer_kinds, layer_types
 from llmplan.spec.model import Delta, Mamba1, Mamba2, Mixer
