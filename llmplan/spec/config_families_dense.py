@@ -25,14 +25,19 @@ _GPT2 = Family(
 )
 _PHI = replace(_GPT2, name="phi", norms_per_layer=1, head_bias=True, positions=None, tied=False)
 
+_PHI3 = Family(name="phi3", kv_heads_needed=False, window="all", biases=())
+_GLM4 = Family(name="glm4", head_dim_needed=True, attention_bias=True, output_bias=False, norms_per_layer=4)
+
 DENSE: Mapping[str, Family] = {
     "llama": _LLAMA,
     "internlm2": replace(_LLAMA, name="internlm2"),
     "cohere": Family(
         name="cohere", kv_heads_needed=False, norms_per_layer=1, tied=True, qk_norm="full", use_qk_norm=False
     ),
-    "phi3": Family(name="phi3", kv_heads_needed=False, window="all"),
-    "phi3_v": Family(name="phi3", kv_heads_needed=False, window="all"),
+    "phi3": _PHI3,
+    "phi3_v": _PHI3,
+    "phi4mm": replace(_PHI3, name="phi4-multimodal"),
+    "phi4_multimodal": replace(_PHI3, name="phi4-multimodal"),
     "mistral": MISTRAL,
     "ministral3": replace(MISTRAL, head_dim_needed=True),
     "qwen": Family(
@@ -72,6 +77,7 @@ DENSE: Mapping[str, Family] = {
     "phi-msft": _PHI,
     "falcon": replace(
         _GPT2,
+        defaults={"max_position_embeddings": 2048},  # FalconConfig of transformers: Falcon's own files leave it out
         name="falcon",
         mixers="falcon",
         attention_bias=False,
@@ -89,4 +95,46 @@ DENSE: Mapping[str, Family] = {
         output_bias=False,
         understands=r"multi_query\w*|kv_channels",
     ),
+    "internlm3": replace(_LLAMA, name="internlm3"),
+    "qwen2_vl": QWEN2,
+    "qwen2_vl_text": QWEN2,
+    "qwen2_5_vl": QWEN2,
+    "qwen2_5_vl_text": QWEN2,
+    "ministral": replace(MISTRAL, head_dim_needed=True),
+    "cwm": Family(name="cwm", head_dim_needed=True, window="pattern", full_every=4),
+    "granite": replace(_LLAMA, name="granite"),
+    "arcee": replace(_LLAMA, name="arcee", plain_ffn=True),
+    "helium": replace(_LLAMA, name="helium", head_dim_needed=True, output_bias=False),
+    "seed_oss": Family(name="seed-oss", head_dim_needed=True, attention_bias=True, output_bias=False),
+    "smollm3": Family(name="smollm3", tied=True, window="switched", understands=r"no_rope_layer\w*"),
+    "ernie4_5": Family(name="ernie4.5", head_dim_needed=True, tied=True),
+    "hunyuan_v1_dense": Family(name="hunyuan", head_dim_needed=True, kv_heads_needed=False, qk_norm="per_head"),
+    "exaone4": Family(name="exaone4", qk_norm="per_head", window="pattern", full_every=4),
+    "apertus": Family(name="apertus", qk_norm="per_head", plain_ffn=True, activation_weights=2),
+    "nemotron": replace(_LLAMA, name="nemotron", plain_ffn=True, norm_bias=True),
+    "jais2": Family(name="jais2", attention_bias=True, ffn_bias=True, plain_ffn=True, norm_bias=True),
+    "glm": Family(name="glm", head_dim_needed=True, attention_bias=True, output_bias=False),
+    "glm4": _GLM4,
+    "glm4v": replace(_GLM4, name="glm4v", head_dim_needed=False),
+    "glm4v_text": replace(_GLM4, name="glm4v", head_dim_needed=False),
+    "olmo": replace(_LLAMA, name="olmo", norm_weights=False),
+    "cohere2": Family(
+        name="cohere2", kv_heads_needed=False, norms_per_layer=1, tied=True, window="pattern", full_every=4
+    ),
+    "vaultgemma": replace(GEMMA, name="vaultgemma", window="pattern", full_every=2),
+    "gpt_neox": replace(_GPT2, name="gpt-neox", positions=None, tied=False, parallel_norms=2),
+    "gpt_bigcode": replace(_GPT2, name="gpt-bigcode", mixers="falcon", understands="multi_query"),
+    "codegen": replace(_PHI, name="codegen", attention_bias=False),
+    "mpt": replace(
+        _GPT2,
+        name="mpt",
+        mixers="mpt",
+        attention_bias=False,
+        ffn_bias=False,
+        norm_bias=False,
+        positions=None,
+        biases=(),
+        understands="attn_config",
+    ),
 }
+"""Architectures of dense layers, by `model_type`."""

@@ -27,6 +27,15 @@ _MAMBA2 = Family(
     defaults={"max_position_embeddings": 2**20},  # a state has no longest context; this stands for none
 )
 
+_BAMBA = Family(
+    name="bamba",
+    mixers="bamba",
+    kv_heads_needed=False,
+    understands=r"mamba_\w+|attn_layer_\w+|layers_block_type|time_step_\w+",
+    block_path="feed_forward",
+    state_path="mamba",
+)
+
 HYBRID: Mapping[str, Family] = {
     "qwen3_next": _QWEN3_NEXT,
     "qwen3_5_text": _QWEN35,
@@ -69,4 +78,17 @@ HYBRID: Mapping[str, Family] = {
     ),
     "mamba": replace(_MAMBA2, name="mamba", mixers="mamba1", tied=True),
     "mamba2": _MAMBA2,
+    "falcon_mamba": replace(_MAMBA2, name="falcon-mamba", mixers="mamba1", tied=True),
+    "bamba": _BAMBA,
+    "granitemoehybrid": replace(
+        _BAMBA,
+        name="granite-hybrid",
+        ffns="granite-hybrid",
+        understands=r"mamba_\w+|layers_block_type|shared_intermediate_size|time_step_\w+",
+        expert_width="intermediate_size",
+        expert_path="block_sparse_moe",
+        shared_path="shared_mlp",
+        block_path="shared_mlp",
+    ),
 }
+"""Architectures that keep states of fixed size, alone or beside attention, by `model_type`."""

@@ -36,6 +36,15 @@ _MINIMAX_M3 = Family(
     shared_path="block_sparse_moe.shared_experts",
 )
 
+_GRANITE_MOE = Family(
+    name="granite-moe",
+    ffns="moe",
+    kv_heads_needed=False,
+    expert_width="intermediate_size",
+    expert_path="block_sparse_moe",
+)
+_GLM4V_MOE = Family(name="glm4v-moe", ffns="moe", attention_bias=True, output_bias=False, router_bias=True)
+
 SPARSE: Mapping[str, Family] = {
     "mixtral": replace(
         MISTRAL, name="mixtral", ffns="moe", expert_width="intermediate_size", expert_path="block_sparse_moe"
@@ -59,6 +68,7 @@ SPARSE: Mapping[str, Family] = {
     ),
     "mimo_v2_flash": Family(
         name="mimo-v2",
+        output_bias=False,
         mixers="mimo-v2",
         ffns="moe",
         understands=r"swa_\w+|hybrid_layer_pattern|attention_chunk_size",
@@ -75,7 +85,8 @@ SPARSE: Mapping[str, Family] = {
         understands=r"attention_k_eq_v|num_global_key_value_heads|global_head_dim|num_kv_shared_layers"
         r"|enable_moe_block|use_double_wide_mlp",
         norms_per_layer=4,
-        sparse_norms=3,
+        sparse_norms=4,
+        router_bias=True,
         qk_norm="per_head",
         expert_path="moe",
         shared_path="mlp",
@@ -147,4 +158,94 @@ SPARSE: Mapping[str, Family] = {
         expert_path="moe",
         shared_path="share_expert",
     ),
+    "qwen3_omni_moe_text": QWEN3_MOE,
+    "mellum": replace(QWEN3_MOE, name="mellum"),
+    "olmoe": Family(name="olmoe", ffns="moe", qk_norm="full", expert_width="intermediate_size"),
+    "flex_olmo": Family(name="flex-olmo", ffns="moe", qk_norm="full", expert_width="intermediate_size"),
+    "granitemoe": _GRANITE_MOE,
+    "granitemoeshared": replace(
+        _GRANITE_MOE, name="granite-moe-shared", understands="shared_intermediate_size", shared_path="shared_mlp"
+    ),
+    "cohere2_moe": Family(
+        name="cohere2-moe",
+        ffns="moe",
+        kv_heads_needed=False,
+        norms_per_layer=1,
+        tied=True,
+        window="pattern",
+        full_every=4,
+        head_dim_needed=True,
+        expert_width="intermediate_size",
+        dense_width="prefix_dense_intermediate_size",
+    ),
+    "dots1": Family(name="dots1", ffns="moe", qk_norm="per_head", router_bias=True, window="switched"),
+    "ernie4_5_moe": Family(
+        name="ernie4.5-moe",
+        ffns="ernie",
+        tied=True,
+        router_bias=True,
+        understands="moe_num_experts|moe_layer_start_index|moe_layer_end_index|moe_layer_interval",
+    ),
+    "hunyuan_v1_moe": Family(
+        name="hunyuan-moe",
+        ffns="hunyuan",
+        kv_heads_needed=False,
+        qk_norm="per_head",
+        expert_width="intermediate_size",
+        always_shared=1,
+        shared_path="mlp.shared_mlp",
+    ),
+    "exaone_moe": Family(
+        name="exaone-moe", ffns="moe", qk_norm="per_head", window="pattern", full_every=4, router_bias=True
+    ),
+    "solar_open": Family(name="solar-open", ffns="moe", output_bias=False, head_dim_needed=True, router_bias=True),
+    "hy_v3": Family(
+        name="hy-v3",
+        head_dim_needed=True,
+        ffns="moe",
+        qk_norm="per_head",
+        router_bias=True,
+        defaults={"first_k_dense_replace": 1},  # HYV3Config of transformers
+    ),
+    "afmoe": Family(
+        name="afmoe",
+        ffns="moe",
+        norms_per_layer=4,
+        qk_norm="per_head",
+        output_gate="element",
+        window="pattern",
+        full_every=4,
+        router_bias=True,
+    ),
+    "laguna": Family(
+        name="laguna",
+        mixers="laguna",
+        ffns="moe",
+        qk_norm="per_head",
+        head_dim_needed=True,
+        understands="shared_expert_intermediate_size|num_attention_heads_per_layer",
+        router_bias=True,
+        shared_path="mlp.shared_expert",
+        defaults={"first_k_dense_replace": 1},  # LagunaConfig of transformers
+    ),
+    "glm4v_moe": _GLM4V_MOE,
+    "glm4v_moe_text": _GLM4V_MOE,
+    "glm4_moe_lite": replace(
+        DEEPSEEK_V3,
+        name="glm4-moe-lite",
+        defaults={"first_k_dense_replace": 1},  # Glm4MoeLiteConfig of transformers
+    ),
+    "mistral4": replace(_DEEPSEEK_V2, name="mistral4"),
+    "minicpm3": replace(_DEEPSEEK_V2, name="minicpm3", ffns="dense", tied=True),
+    "youtu": replace(_DEEPSEEK_V2, name="youtu", ffns="dense", tied=True),
+    "dbrx": Family(
+        name="dbrx",
+        mixers="dbrx",
+        ffns="dbrx",
+        understands="attn_config|ffn_config",
+        expert_width="ffn_hidden_size",
+        block_path="ffn",
+        expert_path="ffn",
+    ),
 }
+"""Architectures with experts, and those of latent attention, by `model_type`."""

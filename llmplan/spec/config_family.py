@@ -26,6 +26,8 @@ class Family:
     """A missing `attention_bias`."""
     output_bias: bool = True
     """`attention_bias` means the output projection too."""
+    biases: tuple[str, ...] = ("attention_bias", "bias", "use_bias", "enable_bias")
+    """Keys by which a file gives attention its biases."""
     qk_norm: Literal["none", "per_head", "full"] = "none"
     use_qk_norm: bool = True
     """A missing `use_qk_norm`, for a family with such a norm."""
@@ -34,10 +36,15 @@ class Family:
     norms_per_layer: int = 2
     sparse_norms: int = 0
     """Norms more in a layer with experts."""
+    parallel_norms: int = 1
+    """Norms of a layer whose file says `use_parallel_residual`."""
     norm_bias: bool = False
+    norm_weights: bool = True
     embedding_norm: bool = False
     head_bias: bool = False
     ffn_bias: bool = False
+    activation_weights: int = 0
+    """Learned numbers in the activation of a feed-forward block."""
     plain_ffn: bool = False
     """Feed-forward blocks have no gate."""
     wide_ffn: int = 1

@@ -7,18 +7,35 @@ from collections.abc import Mapping
 
 NESTS = ("text_config", "language_config", "llm_config")
 """Where a model with other senses keeps its language model."""
-SENSES = ("vision_config", "audio_config", "speech_config", "img_processor")
+SENSES = (
+    "vision_config",
+    "audio_config",
+    "speech_config",
+    "img_processor",
+    "audio_processor",
+    "talker_config",
+    "code2wav_config",
+    "token2wav_config",
+)
 
-HIDDEN = ("hidden_size", "hidden_dim", "n_embd", "d_model")
-LAYERS = ("num_hidden_layers", "num_layers", "n_layer")
-HEADS = ("num_attention_heads", "n_head", "num_heads")
+HIDDEN = ("hidden_size", "hidden_dim", "n_embd", "n_embed", "d_model")
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 FFN = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner", "ffn_embed_dim")
 VOCABULARY = ("vocab_size", "padded_vocab_size")
 CONTEXT = ("max_position_embeddings", "seq_length", "n_positions", "max_seq_len", "max_sequence_length")
-EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts")
-TOP_K = ("num_experts_per_tok", "experts_per_token", "num_experts_per_token", "top_k_experts")
-SHARED = ("n_shared_experts", "num_shared_experts")
+EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
+TOP_K = (
+    "num_experts_per_tok",
+    "experts_per_token",
+    "num_experts_per_token",
+    "top_k_experts",
+    "moe_k",
+    "moe_topk",
+    "moe_top_k",
+)
+SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 SHARED_WIDTH = (
     "shared_expert_intermediate_size",
     "moe_shared_expert_intermediate_size",
@@ -31,24 +48,37 @@ LATENT = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
 WINDOW = ("sliding_window", "sliding_window_size")
 PLACEMENT = (
     "first_k_dense_replace",
+    "num_dense_layers",
     "moe_layer_freq",
     "mlp_layer_types",
     "decoder_sparse_step",
     "mlp_only_layers",
 )
 
+ALWAYS: Mapping[str, str] = {
+    "use_conv_bias": "state",
+    "mamba_conv_bias": "state",
+    "layer_norm_elementwise_affine": "block",
+    "do_layer_norm_before": "block",
+}
+"""Keys that may be true only, with the kind of block that they would change."""
+STATE_BIASES = ("use_bias", "mamba_proj_bias", "projectors_bias")
+"""Keys that give the projections of a state layer a bias."""
+ALIKE: Mapping[str, tuple[str, ...]] = {"word_embed_proj_dim": HIDDEN}
+"""Keys of `BEYOND` that mean nothing where they equal another value."""
+
 READ = {
     *EXPERTS, *TOP_K, *SHARED, *SHARED_WIDTH, *LATENT_WIDTH, *MTP, *LATENT, *PLACEMENT, *NESTS, *SENSES, *WINDOW,
     *HIDDEN, *LAYERS, *HEADS, *KV_HEADS, *FFN, *VOCABULARY, *CONTEXT,
     "model_type", "moe_intermediate_size", "head_dim", "attention_head_dim", "intermediate_size_mlp",
     "tie_word_embeddings", "attention_bias", "bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias", "use_bias",
-    "add_bias_linear", "no_bias", "mlp_bias", "use_conv_bias", "mamba_proj_bias",
+    "enable_bias", "attention_out_bias", "add_bias_linear", "no_bias", "mlp_bias", "use_conv_bias", "mamba_proj_bias",
     "use_qk_norm", "qk_norm_type", "use_sliding_window", "expand", "n_groups",
     "max_window_layers", "layer_types", "sliding_window_pattern", "_sliding_window_pattern",
     "topk_method", "use_routing_bias", "add_swa_attention_sink_bias", "add_full_attention_sink_bias",
-    "quantization_config", "is_encoder_decoder", "attn_type_list", "use_mtp", "num_shared_experts",
+    "quantization_config", "thinker_config", "is_encoder_decoder", "attn_type_list", "use_mtp", "num_shared_experts",
     "latent_moe_use_norm", "use_parallel_residual", "parallel_attn", "mlp_gated_linear_units",
-    "hybrid_layer_ids", "rmsnorm", "use_moe_router_bias",
+    "hybrid_layer_ids", "rmsnorm", "prefix_dense_intermediate_size", "gating", "use_moe_router_bias", *ALWAYS,
 }  # fmt: skip
 """Keys with a meaning for llmplan."""
 
@@ -87,17 +117,19 @@ BEYOND: Mapping[str, re.Pattern[str]] = {
         r"|num_global_key_value_heads|global_head_dim|o_lora_rank|o_groups|multi_query\w*|num_query_groups"
         r"|cross_attention\w*|add_cross_attention|attn_output_gate|attention_output_gate|kv_channels"
         r"|mla_use_\w+|layers_block_type|attn_layer_\w+|no_rope_layer\w*|lightning\w*|num_ln_in_parallel_attn"
-        r"|new_decoder_architecture|qk_layernorm|attn_res_block_size"
+        r"|new_decoder_architecture|qk_layernorm|attn_res_block_size|attn_config|use_cla|attention_other_setting"
+        r"|num_sliding_attention_heads|num_attention_heads_per_layer"
     ),
     "state": re.compile(r"mamba_\w+|ssm_\w+|state_size|conv_kernel|time_step_\w+|rwkv\w*|recurrent_\w+"),
     "expert": re.compile(
         r"moe_latent_size|routed_expert_hidden_size|interleave_moe_layer_step|expert_layer_\w+|expert_dtype"
         r"|enable_moe_block|shared_expert_intermediate_size|moe_shared_expert_intermediate_size"
         r"|shared_intermediate_size|share_expert_dim|zero_expert\w*|num_zero_experts|dense_intermediate_size"
+        r"|ffn_config|moe_layers_enum|moe_layer_start_index|moe_layer_end_index|moe_layer_interval"
     ),
     "block": re.compile(
         r"block_configs|is_encoder_decoder|encoder_layers|decoder_layers|hidden_size_per_layer_input"
-        r"|altup_\w+|hc_\w+|lm_head_bias|thinker_config|talker_config|num_hash_layers"
+        r"|altup_\w+|hc_\w+|lm_head_bias|num_hash_layers"
         r"|use_double_wide_mlp|adapter_\w+|word_embed_proj_dim"
     ),
 }
