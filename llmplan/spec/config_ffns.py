@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
-from llmplan.spec.config_keys import EXPERTS, FFN, HIDDEN, LATENT_WIDTH, SHARED, SHARED_WIDTH, TOP_K, Family
+from llmplan.spec.config_keys import EXPERTS, FFN, HIDDEN, LATENT_WIDTH, SHARED, SHARED_WIDTH, TOP_K
 from llmplan.spec.config_places import blocks_of, layer_kinds
 from llmplan.spec.model import Ffn, Moe
 
@@ -22,7 +23,13 @@ def _dense_layers(text: Fields, family: Family, layers: int) -> Ffns:
 
 
 def _moe_layers(text: Fields, family: Family, layers: int) -> Ffns:
-    return _placed(text, family, _sparse_layers(text, layers))
+    """Read experts in some layers; in the first few the token chooses them (DeepSeek-V4), without a router bias."""
+    found = _placed(text, family, _sparse_layers(text, layers))
+    hashed = text.whole("num_hash_layers")
+    return [
+        ffn.model_copy(update={"router_bias": False}) if layer < hashed and isinstance(ffn, Moe) else ffn
+        for layer, ffn in enumerate(found)
+    ]
 
 
 def _placed(text: Fields, family: Family, sparse: Sequence[bool]) -> Ffns:
@@ -40,6 +47,39 @@ def _llama4(text: Fields, family: Family, layers: int) -> Ffns:
     return _placed(text, family, [(layer + 1) % step == 0 for layer in range(layers)])
 
 
+def _ernie(text: Fields, family: Family, layers: int) -> Ffns:
+    """Read ERNIE 4.5: experts from a first to a last layer, in every few of them."""
+    first, step = text.whole("moe_layer_start_index"), text.count("moe_layer_interval", missing=1)
+    last = layers - 1 if text.values.get("moe_layer_end_index") in (None, -1) else text.whole("moe_layer_end_index")
+    return _placed(text, family, [first <= layer <= last and (layer + 1) % step == 0 for layer in range(layers)])
+
+
+def _hunyuan(text: Fields, family: Family, layers: int) -> Ffns:
+    """Read Hunyuan: values may stand once for each layer; those that differ between layers are not modeled."""
+    values = dict(text.values)
+    for key in ("moe_topk", "moe_intermediate_size", "num_shared_expert"):
+        given = values.get(key)
+        if isinstance(given, list) and given:
+            if any(item != given[0] for item in given):
+                raise InputError(f"{text.where}: unknown expert kind '{key} that differs by layer'; {NO_GUESS}")
+            values[key] = given[0]
+    width = values.pop("moe_intermediate_size", None)
+    if width is not None:
+        values["intermediate_size"] = width
+    return _moe_layers(Fields(values, text.where, text.prefix, text.defaults), family, layers)
+
+
+def _dbrx(text: Fields, family: Family, layers: int) -> Ffns:
+    return [_moe(text.within("ffn_config") if "ffn_config" in text.values else text, family)] * layers
+
+
+def _granite_hybrid(text: Fields, family: Family, layers: int) -> Ffns:
+    """Read Granite 4: without experts the shared one is all there is."""
+    if text.whole(*EXPERTS):
+        return _moe_layers(text, family, layers)
+    return [Ffn(kind="gated", intermediate_size=text.count("shared_intermediate_size"))] * layers
+
+
 def _jamba(text: Fields, family: Family, layers: int) -> Ffns:
     period, offset = text.count("expert_layer_period"), text.whole("expert_layer_offset")
     return _placed(text, family, [layer % period == offset for layer in range(layers)])
@@ -49,7 +89,10 @@ def _gemma4(text: Fields, family: Family, layers: int) -> Ffns:
     """Read Gemma 4: experts work beside the dense block of their layer, which is one that is always on."""
     dense = _dense(text, family)
     if not text.flag("enable_moe_block"):
-        return [dense] * layers
+        shared = text.whole("num_kv_shared_layers", most=layers)
+        wide = dense.model_copy(update={"intermediate_size": 2 * dense.intermediate_size})
+        last = wide if text.flag("use_double_wide_mlp") else dense
+        return [dense] * (layers - shared) + [last] * shared
     always_on = {"shared_experts": 1, "shared_intermediate_size": dense.intermediate_size}
     return [_moe(text, family).model_copy(update=always_on)] * layers
 
@@ -91,7 +134,8 @@ def _dense(text: Fields, family: Family) -> Ffn:
     return Ffn(
         kind="plain" if family.plain_ffn else "gated",
         intermediate_size=max(width, 1),
-        bias=text.flag("mlp_bias", "use_bias", "bias", "add_bias_linear", missing=family.ffn_bias),
+        activation_weights=family.activation_weights,
+        bias=text.flag("mlp_bias", "use_bias", "bias", "add_bias_linear", "enable_bias", missing=family.ffn_bias),
     )
 
 
@@ -143,7 +187,7 @@ def _sparse_layers(text: Fields, layers: int) -> list[bool]:
             if kind not in ("dense", "sparse"):
                 raise InputError(f"{text.where}: unknown expert kind {shown(kind)}; {NO_GUESS}")
         return [kind == "sparse" for kind in kinds]
-    first = text.whole("first_k_dense_replace")
+    first = text.whole("first_k_dense_replace", "num_dense_layers")
     step = text.count("decoder_sparse_step", missing=1)
     dense = _dense_numbers(text)
     frequent = _frequent(text, layers)
@@ -176,6 +220,10 @@ READERS: Mapping[str, Reader] = {
     "dense": _dense_layers,
     "moe": _moe_layers,
     "llama4": _llama4,
+    "ernie": _ernie,
+    "hunyuan": _hunyuan,
+    "dbrx": _dbrx,
+    "granite-hybrid": _granite_hybrid,
     "jamba": _jamba,
     "gemma4": _gemma4,
     "nemotron-h": _nemotron_h,

@@ -46,10 +46,10 @@ class Fields:
         return value
 
     def whole(self, *keys: str, most: int = MOST) -> int:
-        """Return a number that is 0 or more; missing is 0."""
+        """Return a number that is 0 or more; missing is 0, or what the architecture says."""
         key, value = self.get(*keys)
         if value is None:
-            return 0
+            return next((self.defaults[k] for k in keys if k in self.defaults), 0)
         if type(value) is not int or not 0 <= value <= most:
             raise self.error(key, f"{shown(value)} is no count", f"give a whole number from 0 to {most}")
         return value

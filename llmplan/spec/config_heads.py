@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from llmplan.errors import InputError
-from llmplan.spec.config_fields import NO_GUESS, Fields
-from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW, Family
+from llmplan.spec.config_family import Family
+from llmplan.spec.config_fields import NO_GUESS, Fields, shown
+from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW
 from llmplan.spec.config_places import CHUNKED, FULL, SLIDING, Mixers, blocks_of, layer_types, marks
-from llmplan.spec.model import Gqa, Indexer, Mixer
+from llmplan.spec.model import Gate, Gqa, Indexer, Mixer
 
 
 def _gqa_layers(text: Fields, family: Family, layers: int) -> Mixers:
@@ -42,15 +43,15 @@ def windowed_layers(text: Fields, family: Family, layers: int) -> list[bool]:
 def gqa(text: Fields, family: Family, **changes: Any) -> Gqa:
     """Return attention of grouped heads as the plain keys describe it, with some fields of it changed."""
     heads = text.count(*HEADS)
-    bias = text.flag("attention_bias", "bias", "use_bias", missing=family.attention_bias)
+    bias = text.flag(*family.biases, missing=family.attention_bias) if family.biases else False
     gate = family.output_gate if text.flag("attn_output_gate", "attention_output_gate", missing=True) else "none"
     block = Gqa(
         kind="gqa",
         heads=heads,
         kv_heads=_kv_heads(text, family, heads),
         head_dim=_head_dim(text, family, heads),
-        qkv_bias=bias or family.qkv_bias or text.flag("qkv_bias", "use_qkv_bias"),
-        output_bias=bias and family.output_bias,
+        qkv_bias=bias or text.flag("qkv_bias", "use_qkv_bias", missing=family.qkv_bias),
+        output_bias=text.flag("attention_out_bias", missing=bias and family.output_bias),
         qk_norm=_qk_norm(text, family),
         sinks=family.sinks,
         output_gate=gate,
@@ -114,13 +115,11 @@ def _gemma4(text: Fields, family: Family, layers: int) -> Mixers:
     if kinds is None:
         raise text.error("layer_types", "missing", "give full_attention or sliding_attention for each layer")
     sliding = gqa(text, family, window=text.count(*WINDOW))
-    kv_heads = text.count("num_global_key_value_heads", missing=sliding.kv_heads)
-    check_shared(text, "num_global_key_value_heads", sliding.heads, kv_heads)
-    wide = {
-        "head_dim": text.count("global_head_dim", missing=sliding.head_dim),
-        "kv_heads": kv_heads,
-        "k_eq_v": text.flag("attention_k_eq_v"),
-    }
+    wide: dict[str, Any] = {"head_dim": text.count("global_head_dim", missing=sliding.head_dim)}
+    if text.flag("attention_k_eq_v"):
+        kv_heads = text.count("num_global_key_value_heads", missing=sliding.kv_heads)
+        check_shared(text, "num_global_key_value_heads", sliding.heads, kv_heads)
+        wide |= {"kv_heads": kv_heads, "k_eq_v": True}
     full = gqa(text, family, **wide)
     first_shared = layers - text.whole("num_kv_shared_layers", most=layers)
     mixers = [sliding if kind == SLIDING else full for kind in kinds]
@@ -173,6 +172,36 @@ def _falcon(text: Fields, family: Family, layers: int) -> Mixers:
     return [gqa(Fields({**text.values, "num_kv_heads": 1}, text.where, text.prefix), family)] * layers
 
 
+def _laguna(text: Fields, family: Family, layers: int) -> Mixers:
+    """Read Laguna: each layer may have its own number of heads, and a gate on each head or element."""
+    gates: dict[object, Gate] = {True: "head", "per-head": "head", "per-element": "element"}
+    named = text.values.get("gating", True)
+    if not isinstance(named, str | bool) or named not in gates:
+        raise InputError(f"{text.where}: unknown attention kind {shown(named)} (gating); {NO_GUESS}")
+    found: list[Mixer] = []
+    each = text.each_layer("num_attention_heads_per_layer", layers) or [text.count(*HEADS)] * layers
+    for heads, windowed in zip(each, windowed_layers(text, family, layers), strict=True):
+        own = Fields({**text.values, HEADS[0]: heads}, text.where, text.prefix)
+        window = text.count(*WINDOW) if windowed else None
+        found.append(gqa(own, family, output_gate=gates[named], window=window))
+    return found
+
+
+def _dbrx(text: Fields, family: Family, layers: int) -> Mixers:
+    kv_heads = text.within("attn_config").count("kv_n_heads") if "attn_config" in text.values else 1
+    return [gqa(Fields({**text.values, "num_key_value_heads": kv_heads}, text.where, text.prefix), family)] * layers
+
+
+def _mpt(text: Fields, family: Family, layers: int) -> Mixers:
+    """Read MPT: what is not plain about its attention stands in an object of its own."""
+    given = text.within("attn_config") if text.values.get("attn_config") is not None else text
+    for key in ("qk_ln", "qk_gn", "sliding_window_size"):
+        if given.values.get(key) not in (None, False, -1):
+            raise InputError(f"{text.where}: unknown attention kind {key!r}; {NO_GUESS}")
+    kv_heads = given.count("kv_n_heads", missing=text.count(*HEADS))
+    return [gqa(Fields({**text.values, "num_key_value_heads": kv_heads}, text.where, text.prefix), family)] * layers
+
+
 def _chatglm(text: Fields, family: Family, layers: int) -> Mixers:
     groups = text.count("multi_query_group_num") if text.flag("multi_query_attention") else text.count(*HEADS)
     return [gqa(Fields({**text.values, "num_key_value_heads": groups}, text.where, text.prefix), family)] * layers
@@ -198,6 +227,9 @@ READERS: dict[str, Callable[[Fields, Family, int], Mixers]] = {
     "mimo-v2": _mimo_v2,
     "block-sparse": _block_sparse,
     "falcon": _falcon,
+    "laguna": _laguna,
+    "dbrx": _dbrx,
+    "mpt": _mpt,
     "chatglm": _chatglm,
     "nas": _nas,
 }

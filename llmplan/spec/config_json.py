@@ -15,13 +15,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmplan.errors import InputError
+from llmplan.spec import config_states
 from llmplan.spec.base import NAME_PATTERN
+from llmplan.spec.config_families import FAMILIES
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, as_object, shown
 from llmplan.spec.config_keys import (
+    ALIKE,
+    ALWAYS,
     BEYOND,
     CONTEXT,
     EXPERTS,
-    FAMILIES,
     HIDDEN,
     LATENT,
     MTP,
@@ -30,11 +34,11 @@ from llmplan.spec.config_keys import (
     READ,
     SENSES,
     SHARED,
+    STATE_BIASES,
     TOP_K,
     VOCABULARY,
     WINDOW,
     WITHOUT_EFFECT,
-    Family,
 )
 from llmplan.spec.config_layers import Stack
 from llmplan.spec.config_vision import vision_parameters
@@ -78,7 +82,8 @@ def model_from_config(
     -----
     A vision tower is counted apart from the text model, an audio tower not at all; a warning says so.
     """
-    outer = Fields(in_hub_names(as_object(config, where, "a config.json")), where)
+    file = Fields(in_hub_names(as_object(config, where, "a config.json")), where)
+    outer = _listener(file)
     text = _language_model(outer)
     family = _family(outer, text, model_type)
     for fields in (outer, text) if text is not outer else (outer,):
@@ -86,24 +91,25 @@ def model_from_config(
     text = replace(text, defaults=family.defaults)
     stack = Stack.read(text, family)
     tied = _tied(outer, text, family)
-    model_name = name if name is not None else _derived_name(outer, where)
+    model_name = name if name is not None else _derived_name(file, where)
     if not NAME_PATTERN.match(model_name):
         raise InputError(f"{where}: {shown(model_name)} is no name; write lower case, digits, '-' and '.'")
     model = _checked_model(
         where,
         name=model_name,
-        hf_id=_hf_id(outer) or model_name,
+        hf_id=_hf_id(file) or model_name,
         family=family.name,
         hidden_size=text.count(*HIDDEN),
         vocab_size=text.count(*VOCABULARY),
         tie_embeddings=tied,
         max_context_tokens=text.count(*CONTEXT),
-        weights=read_weights(outer, text, quantization, family, stack, tied),
+        weights=read_weights(file, text, quantization, family, stack, tied),
         attention=stack.attention,
         ffn=stack.ffn,
         layers=stack.runs(),
         norms_per_layer=_norms(text, family, stack),
         norm_bias=family.norm_bias,
+        norm_weights=family.norm_weights,
         embedding_norm=family.embedding_norm,
         head_bias=text.flag("lm_head_bias", missing=family.head_bias),
         position_embeddings=0 if family.positions is None else text.count(*CONTEXT) + family.positions,
@@ -112,7 +118,7 @@ def model_from_config(
         vision_parameters=vision_parameters(outer, text.count(*HIDDEN)),
         source=where,
     )
-    return model, _unread(outer, text, family)
+    return model, _unread(file, outer, text, family)
 
 
 REFERENCE_NAMES = {
@@ -144,12 +150,18 @@ def in_hub_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _norms(text: Fields, family: Family, stack: Stack) -> int:
     """Return the norms of one layer: attention and feed-forward side by side share one."""
     if text.flag("use_parallel_residual"):
-        return 1
+        return family.parallel_norms
     if family.name == "falcon":
-        newer = text.flag("new_decoder_architecture") or not text.flag("parallel_attn", missing=True)
-        return text.count("num_ln_in_parallel_attn", missing=2 if newer else 1)
+        if not text.flag("parallel_attn", missing=True):
+            return 2
+        return text.count("num_ln_in_parallel_attn", missing=2 if text.flag("new_decoder_architecture") else 1)
     sparse = any(isinstance(ffn, Moe) for ffn in stack.ffn.values())
     return family.norms_per_layer + (family.sparse_norms if sparse else 0)
+
+
+def _listener(file: Fields) -> Fields:
+    """Return the part that sees, hears and thinks of a model that speaks (Qwen-Omni); any other file whole."""
+    return file.within("thinker_config") if file.values.get("thinker_config") is not None else file
 
 
 def _language_model(outer: Fields) -> Fields:
@@ -174,7 +186,11 @@ def _refuse_beyond(fields: Fields, family: Family | None) -> None:
     """Refuse a file that names a block beyond its family (null: the wrapper of a language model)."""
     foreign = {} if family is None else dict(_foreign(family))
     for key, value in fields.values.items():
-        if not value:
+        if value is False and key in ALWAYS:
+            raise InputError(f"{fields.where}: unknown {ALWAYS[key]} kind '{key}: false'; {NO_GUESS}")
+        if value is True and key in STATE_BIASES and family and family.mixers in config_states.READERS:
+            raise InputError(f"{fields.where}: unknown state kind '{key}: true'; {NO_GUESS}")
+        if not value or (key in ALIKE and value == fields.get(*ALIKE[key])[1]):
             continue
         kind = next((kind for kind, keys in BEYOND.items() if keys.fullmatch(str(key))), None)
         kind = foreign.get(str(key), kind)
@@ -205,14 +221,14 @@ def _tied(outer: Fields, text: Fields, family: Family) -> bool:
     return text.flag("tie_word_embeddings", missing=outer.flag("tie_word_embeddings", missing=family.tied))
 
 
-def _unread(outer: Fields, text: Fields, family: Family) -> list[str]:
+def _unread(file: Fields, outer: Fields, text: Fields, family: Family) -> list[str]:
     """Return one line for the keys that nobody understood, and one for the towers left out."""
     warnings = []
-    towers = [key for key in SENSES if outer.values.get(key)]
+    towers = [key for key in SENSES if outer.values.get(key) or file.values.get(key)]
     if towers:
         counted = "its weights are counted" if towers == ["vision_config"] else "not counted"
         warnings.append(f"{outer.where}: {', '.join(towers)}: {counted}; llmplan plans for text")
-    keys = {str(key) for fields in (outer, text) for key in fields.values}
+    keys = {str(key) for fields in (file, outer, text) for key in fields.values}
     unread = sorted(key for key in keys if _is_unread(key) and not re.fullmatch(family.understands, key))
     if unread:
         warnings.append(f"{outer.where}: not read: {', '.join(_plain(key) for key in unread)}")

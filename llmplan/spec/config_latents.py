@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
 from llmplan.spec.config_heads import windowed_layers
-from llmplan.spec.config_keys import HEADS, KV_HEADS, WINDOW, Family
+from llmplan.spec.config_keys import HEADS, HIDDEN, KV_HEADS, WINDOW
 from llmplan.spec.config_places import Mixers
 from llmplan.spec.model import Compressed, Indexer, Mixer, Mla
 
@@ -32,7 +33,7 @@ def mla(text: Fields, **changes: Any) -> Mla:
         kv_lora_rank=text.count("kv_lora_rank"),
         qk_nope_head_dim=text.count("qk_nope_head_dim"),
         qk_rope_head_dim=text.count("qk_rope_head_dim"),
-        v_head_dim=text.count("v_head_dim"),
+        v_head_dim=text.count("v_head_dim", missing=text.count(*HIDDEN) // heads),
     )
     return block.model_copy(update=changes)
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from llmplan.errors import InputError
 from llmplan.spec import config_ffns, config_heads, config_latents, config_states
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields
-from llmplan.spec.config_keys import Family
 from llmplan.spec.config_places import layer_count
 from llmplan.spec.model import Ffn, Gqa, LayerRun, Mixer, Moe, Repeated
 

@@ -15,6 +15,8 @@ Mixers = Sequence[Mixer | None]
 MOST_LAYERS = 1_000
 LETTERS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
 """Letters of `hybrid_override_pattern`, by the kind of layer."""
+ALSO = {"full_attention": "attention", "linear_attention": "mamba"}
+"""What transformers calls some kinds of `layers_block_type`."""
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 
 
@@ -32,7 +34,7 @@ def layer_kinds(text: Fields) -> list[str]:
         key = "hybrid_override_pattern"
     else:
         key = "layers_block_type"
-        kinds = text.texts(key)
+        kinds = [ALSO.get(kind, kind) for kind in text.texts(key)]
     if len(kinds) > MOST_LAYERS:
         raise text.error(key, f"{len(kinds)} layers", f"give {MOST_LAYERS} or fewer")
     for kind in kinds:

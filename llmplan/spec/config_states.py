@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from llmplan.errors import InputError
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
 from llmplan.spec.config_heads import gqa
-from llmplan.spec.config_keys import HIDDEN, Family
+from llmplan.spec.config_keys import HIDDEN
 from llmplan.spec.config_latents import mla
 from llmplan.spec.config_places import FULL, LINEAR, Mixers, layer_kinds, layer_types
 from llmplan.spec.model import Delta, Mamba1, Mamba2, Mixer
@@ -78,6 +79,38 @@ def _nemotron_h(text: Fields, family: Family, layers: int) -> Mixers:
     return [blocks.get(kind) for kind in kinds]
 
 
+def _bamba(text: Fields, family: Family, layers: int) -> Mixers:
+    """Read Bamba and Granite 4: attention in the layers that a list names, Mamba-2 in the others."""
+    heads = text.count("mamba_n_heads")
+    inner = text.count(*HIDDEN) * text.count("mamba_expand", missing=2)
+    width = inner // heads if text.values.get("mamba_d_head") in (None, "auto") else text.count("mamba_d_head")
+    if width * heads != inner:
+        raise text.error("mamba_d_head", f"{heads} heads of {width} are not {inner} wide", "mend one of them")
+    state = Mamba2(
+        kind="mamba2",
+        heads=heads,
+        head_dim=width,
+        state_size=text.count("mamba_d_state"),
+        groups=text.count("mamba_n_groups"),
+        conv_kernel=text.count("mamba_d_conv"),
+    )
+    full = gqa(text, family)
+    return [full if attends else state for attends in _attending(text, layers)]
+
+
+def _attending(text: Fields, layers: int) -> list[bool]:
+    """Return which layers have attention, by their kinds or by their numbers from 0."""
+    kinds = layer_kinds(text) or layer_types(text, layers, "attention", FULL, "mamba", LINEAR)
+    if kinds is not None:
+        return [kind in ("attention", FULL) for kind in kinds]
+    numbers = text.values.get("attn_layer_indices") or []
+    if not isinstance(numbers, list) or any(type(n) is not int or not 0 <= n < layers for n in numbers):
+        raise text.error(
+            "attn_layer_indices", f"{shown(numbers)} for {layers} layers", "give numbers of layers, from 0"
+        )
+    return [layer in numbers for layer in range(layers)]
+
+
 def _mamba2(text: Fields, family: Family, layers: int) -> Mixers:
     block = Mamba2(
         kind="mamba2",
@@ -134,6 +167,7 @@ READERS: dict[str, Callable[[Fields, Family, int], Mixers]] = {
     "gated-delta": _gated_delta,
     "kimi-linear": _kimi_linear,
     "nemotron-h": _nemotron_h,
+    "bamba": _bamba,
     "mamba2": _mamba2,
     "mamba1": _mamba1,
     "jamba": _jamba,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from typing import Literal, get_args
 
+from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import Fields, as_object, shown
-from llmplan.spec.config_keys import HIDDEN, VOCABULARY, Family
+from llmplan.spec.config_keys import HIDDEN, VOCABULARY
 from llmplan.spec.config_layers import Stack
 from llmplan.spec.model import (
     Compressed,

@@ -164,6 +164,8 @@ class Ffn(Spec):
     kind: Literal["gated", "plain"]
     intermediate_size: Count
     bias: bool = False
+    activation_weights: Annotated[int, Field(ge=0)] = 0
+    """Learned numbers in the activation (xIELU: 2)."""
 
 
 class Moe(Spec):
@@ -185,6 +187,7 @@ class Moe(Spec):
     shared_gate: bool = False
     """One learned gate on the output of the shared experts."""
     router_bias: bool = False
+    """One number more for each expert: a bias on its score, or a scale (Gemma 4)."""
     expert_bias: bool = False
 
     @model_validator(mode="after")
@@ -282,6 +285,8 @@ class Model(Spec):
     """Of a layer with attention and ffn; one with a single block has half of them."""
     norm_bias: bool = False
     """Norms have a bias (layer norm)."""
+    norm_weights: bool = True
+    """Norms have a weight (OLMo's have none)."""
     embedding_norm: bool = False
     """A norm on the embedding (BLOOM)."""
     head_bias: bool = False

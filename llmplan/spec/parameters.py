@@ -34,13 +34,14 @@ def parameters(model: Model) -> dict[Module, int]:
 
     Notes
     -----
-    With h the hidden size, V the vocabulary, n norms a layer, each of one weight an element (two with a bias)::
+    With h the hidden size, V the vocabulary, n norms a layer, each of one weight an element (two with a bias, none
+    without weights)::
 
         embedding       V·h, a table of positions, a norm on the embedding
         head            V·h, or 0 when tied; V with a bias
         attention       projections, their biases, sinks, gates, indexers, and the norms of queries, keys and latents
         state           the same of linear attention and state space layers, with their convolutions and decays
-        ffn             dense layers: 3·h·f gated, 2·h·f plain, biases
+        ffn             dense layers: 3·h·f gated, 2·h·f plain, biases, numbers of a learned activation
         experts         E·m·w·fe, m = 3 matrices (2 without a gate), w = h or the latent size, and their biases
         latent          2·h·w between hidden and latent size
         shared_experts  S·m·h·fs, and h with a gate
@@ -51,7 +52,7 @@ def parameters(model: Model) -> dict[Module, int]:
     layers and a vision tower are not counted.
     """
     h = model.hidden_size
-    norm = h * (1 + model.norm_bias)
+    norm = h * (model.norm_weights + model.norm_bias)
     counts: dict[Module, int] = {
         "embedding": (model.vocab_size + model.position_embeddings) * h + norm * model.embedding_norm,
         "head": (0 if model.tie_embeddings else model.vocab_size * h) + model.vocab_size * model.head_bias,
@@ -163,7 +164,7 @@ def ffn_parameters(ffn: Ffn | Moe, hidden_size: int) -> dict[Module, int]:
         }
     matrices = 3 if ffn.kind == "gated" else 2
     bias = (matrices - 1) * ffn.intermediate_size + h if ffn.bias else 0
-    return {"ffn": matrices * h * ffn.intermediate_size + bias}
+    return {"ffn": matrices * h * ffn.intermediate_size + bias + ffn.activation_weights}
 
 
 def _expert_parameters(moe: Moe, h: int) -> int:
@@ -194,6 +195,7 @@ def _gqa_parameters(attention: Gqa, h: int) -> int:
     key_norm = 0 if a.shares_kv else a.head_dim
     norm = {"none": 0, "per_head": a.head_dim + key_norm, "full": queries + keys}[a.qk_norm]
     bias = (queries + made) * a.qkv_bias + h * a.output_bias
+    bias += outputs * (a.qkv_bias and a.output_gate == "element")
     index = 0
     if a.indexer is not None:  # queries from the hidden state, no weights of its heads (MiniMax-M3)
         index = h * (a.indexer.heads + 1) * a.indexer.head_dim + 2 * a.indexer.head_dim

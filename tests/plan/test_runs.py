@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmplan.plan.candidates import Kind, Question, enumerate_candidates
 from llmplan.plan.runs import newer_version, runs, why_not_formats, why_not_layout, why_not_model
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.config_keys import FAMILIES
+from llmplan.spec.config_families import FAMILIES
 from llmplan.spec.deployment import DeploymentRequest, Layout
 from llmplan.spec.engine import Engine
 from llmplan.spec.model import Ffn, Gqa, Model

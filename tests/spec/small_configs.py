@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmplan.spec.config_json import FAMILIES
+from llmplan.spec.config_families import FAMILIES
+from llmplan.spec.config_family import Family
 
 WHERE = "tiny-llama/config.json"
 
@@ -117,6 +118,7 @@ DEEPSEEK_V4 = INDEX | {
     "n_shared_experts": 1,
     "num_experts_per_tok": 4,
     "topk_method": "noaux_tc",
+    "num_hash_layers": 2,
     "expert_dtype": "fp4",
     "vocab_size": 1000,
     "max_position_embeddings": 4096,
@@ -145,6 +147,7 @@ MIMO_V2 = QWEN3 | {
     "swa_head_dim": 16,
     "swa_v_head_dim": 8,
     "hybrid_layer_pattern": [0, 1, 1, 0],
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
     "moe_layer_freq": [0, 1, 1, 1],
     "moe_intermediate_size": 32,
     "n_routed_experts": 8,
@@ -180,6 +183,7 @@ GEMMA4 = QWEN3 | {
     "num_global_key_value_heads": 1,
     "attention_k_eq_v": True,
     "num_kv_shared_layers": 1,
+    "hidden_size_per_layer_input": 0,
     "enable_moe_block": True,
     "num_experts": 8,
     "top_k_experts": 2,
@@ -203,6 +207,8 @@ STEP = QWEN3_MOE | {
     "share_expert_dim": 32,
     "n_shared_experts": 1,
     "first_k_dense_replace": 1,
+    "n_routed_experts": 8,
+    "mlp_layer_types": ["dense", *["sparse"] * 3],
     "use_moe_router_bias": True,
 }
 NEMOTRON = {
@@ -268,6 +274,95 @@ CHATGLM = without(LLAMA, "num_key_value_heads", "vocab_size", "max_position_embe
     "padded_vocab_size": 1024,
     "seq_length": 8192,
 }
+EXPERTS = {"num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8, "num_experts_per_tok": 2}
+"""Experts by each of their common names."""
+ALWAYS_ON = {"n_shared_experts": 1, "num_shared_experts": 1, "first_k_dense_replace": 1}
+MHA = without(LLAMA, "num_key_value_heads")
+GPT_BIGCODE = MHA | {"model_type": "gpt_bigcode", "multi_query": True}
+MPT = {
+    "model_type": "mpt",
+    "d_model": 64,
+    "n_heads": 8,
+    "n_layers": 4,
+    "max_seq_len": 512,
+    "vocab_size": 1000,
+    "no_bias": True,
+    "attn_config": {"alibi": True, "qk_ln": False},
+}
+DBRX = without(MPT, "no_bias") | {
+    "model_type": "dbrx",
+    "attn_config": {"kv_n_heads": 2, "rope_theta": 500000.0},
+    "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 40, "moe_num_experts": 6, "moe_top_k": 2},
+}
+ERNIE_MOE = LLAMA | {
+    "model_type": "ernie4_5_moe",
+    "moe_num_experts": 8,
+    "moe_k": 2,
+    "moe_num_shared_experts": 2,
+    "moe_intermediate_size": 32,
+    "moe_layer_start_index": 1,
+    "moe_layer_end_index": -1,
+    "moe_layer_interval": 1,
+}
+HUNYUAN_MOE = LLAMA | {
+    "model_type": "hunyuan_v1_moe",
+    "head_dim": 16,
+    "num_experts": 8,
+    "moe_topk": [2, 2, 2, 2],
+    "num_shared_expert": [1, 1, 1, 1],
+    "moe_intermediate_size": [256, 256, 256, 256],
+}
+AFMOE = QWEN3_MOE | {
+    "model_type": "afmoe",
+    "num_dense_layers": 1,
+    "num_shared_experts": 1,
+    "sliding_window": 128,
+    "layer_types": [*["sliding_attention"] * 3, "full_attention"],
+}
+LAGUNA = QWEN3_MOE | {
+    "model_type": "laguna",
+    "num_attention_heads_per_layer": [4, 8, 8, 8],
+    "shared_expert_intermediate_size": 48,
+    "layer_types": ["full_attention", *["sliding_attention"] * 3],
+    "sliding_window": 128,
+    "mlp_layer_types": ["dense", *["sparse"] * 3],
+    "gating": "per-head",
+}
+COHERE2_MOE = QWEN3_MOE | {
+    "model_type": "cohere2_moe",
+    "sliding_window": 128,
+    "first_k_dense_replace": 1,
+    "prefix_dense_intermediate_size": 100,
+    "num_shared_experts": 1,
+}
+BAMBA = LLAMA | {
+    "model_type": "bamba",
+    "attn_layer_indices": [2],
+    "mamba_n_heads": 8,
+    "mamba_d_head": "auto",
+    "mamba_n_groups": 2,
+    "mamba_d_state": 16,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+}
+GRANITE_HYBRID = without(BAMBA, "attn_layer_indices") | {
+    "model_type": "granitemoehybrid",
+    "layer_types": ["mamba", "mamba", "attention", "mamba"],
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "shared_intermediate_size": 48,
+}
+LATENT_DENSE = without(
+    DEEPSEEK,
+    "moe_intermediate_size",
+    "n_routed_experts",
+    "n_shared_experts",
+    "num_experts_per_tok",
+    "first_k_dense_replace",
+    "moe_layer_freq",
+    "topk_method",
+    "num_nextn_predict_layers",
+)
 _BY_TYPE = (
     QWEN3_NEXT,
     QWEN35,
@@ -287,6 +382,16 @@ _BY_TYPE = (
     NAS,
     FALCON,
     CHATGLM,
+    GPT_BIGCODE,
+    MPT,
+    DBRX,
+    ERNIE_MOE,
+    HUNYUAN_MOE,
+    AFMOE,
+    LAGUNA,
+    COHERE2_MOE,
+    BAMBA,
+    GRANITE_HYBRID,
 )
 SMALL: Mapping[str, dict[str, Any]] = {config["model_type"]: config for config in _BY_TYPE}
 """A file of each architecture that is more than a common transformer."""
@@ -296,13 +401,31 @@ _ALIKE = {
     "qwen3_5_moe_text": QWEN3_NEXT,
     "deepseek_ref": DEEPSEEK_V4,
     "minimax_m3_vl": MINIMAX_M3,
+    "falcon_mamba": MAMBA1,
+    "deepseek_v2": without(DEEPSEEK, "topk_method", "num_nextn_predict_layers"),
+    "mistral4": without(DEEPSEEK, "topk_method"),
+    "glm4_moe_lite": DEEPSEEK | {"first_k_dense_replace": 1},
+    "solar_open": QWEN3_MOE | {"n_routed_experts": 8, "n_shared_experts": 1},
+    "helium": LLAMA | {"head_dim": 8},
+    "opt": MHA | {"ffn_dim": 256, "word_embed_proj_dim": 64},
+    **dict.fromkeys(("gpt2", "gptj", "bloom", "gpt_neox", "codegen"), MHA),
 }
 
 
 def small_file(model_type: str) -> dict[str, Any]:
-    """Return a small file of an architecture."""
-    base = SMALL.get(model_type) or _ALIKE.get(model_type)
-    if base is None:
-        family = FAMILIES[model_type]
-        base = DEEPSEEK if family.mixers == "mla" else QWEN3_MOE if family.ffns == "moe" else QWEN3
+    """Return a small file of an architecture, in which every key means what its own code makes of it."""
+    base = SMALL.get(model_type) or _ALIKE.get(model_type) or _common(FAMILIES[model_type])
     return base | {"model_type": model_type}
+
+
+def _common(family: Family) -> dict[str, Any]:
+    """Return a file with the keys that most architectures read."""
+    if family.mixers == "mla":
+        return LATENT_DENSE if family.ffns == "dense" else DEEPSEEK
+    base = (QWEN3 if family.head_dim_needed else LLAMA) | {"tie_word_embeddings": family.tied}
+    if family.ffns != "moe":
+        return base
+    width = {} if family.expert_width == "intermediate_size" else {family.expert_width: 32}
+    shared = {"shared_expert_intermediate_size": 48} if family.shared_gate else {}
+    always_on = ALWAYS_ON if family.router_bias and family.name not in ("minimax-m2", "gpt-oss") else {}
+    return base | EXPERTS | width | shared | always_on

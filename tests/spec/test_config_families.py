@@ -192,7 +192,7 @@ def test_gemma_4_widens_full_layers_and_shares_their_keys():
     moe = model.ffn["moe"]
     assert isinstance(moe, Moe)
     assert (moe.shared_experts, moe.shared_intermediate_size) == (1, 256)
-    assert model.norms_per_layer == 7
+    assert model.norms_per_layer == 8
     dense = without(GEMMA4, "num_experts", "top_k_experts", "moe_intermediate_size")
     assert read(dense, enable_moe_block=False).norms_per_layer == 4
 
