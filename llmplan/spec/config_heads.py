@@ -8,7 +8,7 @@ from typing import Any, Literal
 from llmplan.errors import InputError
 from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
-from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW
+from llmplan.spec.config_keys import CONTEXT, FULL_EVERY, HEADS, HIDDEN, KV_HEADS, WINDOW
 from llmplan.spec.config_places import CHUNKED, FULL, SLIDING, Mixers, blocks_of, layer_types, marks
 from llmplan.spec.model import Gate, Gqa, Indexer, Mixer
 
@@ -32,7 +32,7 @@ def windowed_layers(text: Fields, family: Family, layers: int) -> list[bool]:
     if family.window == "none" or text.get(*WINDOW)[1] is None:
         return [False] * layers
     if family.window == "pattern":
-        every = text.count("sliding_window_pattern", "_sliding_window_pattern", missing=family.full_every)
+        every = text.count(*FULL_EVERY, missing=family.full_every)
         return [(layer + 1) % every != 0 for layer in range(layers)]
     if family.window == "switched":
         first = text.whole("max_window_layers") if text.flag("use_sliding_window") else layers
