@@ -129,6 +129,20 @@ def _gemma4(text: Fields, family: Family, layers: int) -> Mixers:
     ]
 
 
+def _step(text: Fields, family: Family, layers: int) -> Mixers:
+    """Read Step 3.5: layers with a window may have more heads."""
+    mixers = _gqa_layers(text, family, layers)
+    if text.values.get("attention_other_setting") is not None:
+        heads = text.within("attention_other_setting").count("num_attention_heads", missing=text.count(*HEADS))
+    else:
+        heads = text.count("num_sliding_attention_heads", missing=text.count(*HEADS))
+    check_shared(text, KV_HEADS[0], heads, gqa(text, family).kv_heads)
+    return [
+        mixer.model_copy(update={"heads": heads}) if isinstance(mixer, Gqa) and mixer.window else mixer
+        for mixer in mixers
+    ]
+
+
 def _mimo_v2(text: Fields, family: Family, layers: int) -> Mixers:
     """Read MiMo-V2: layers with a window have heads of their own, and values narrower than keys."""
     windowed = marks(text, "hybrid_layer_pattern", layers)
@@ -224,6 +238,7 @@ READERS: dict[str, Callable[[Fields, Family, int], Mixers]] = {
     "gqa": _gqa_layers,
     "llama4": _llama4,
     "gemma4": _gemma4,
+    "step": _step,
     "mimo-v2": _mimo_v2,
     "block-sparse": _block_sparse,
     "falcon": _falcon,

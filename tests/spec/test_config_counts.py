@@ -84,6 +84,7 @@ COUNTS = {
     "minimax_m2": 1_786_080,
     "minimax_m3": 445_752,
     "minimax_m3_vl": 445_752,
+    "step3p5": 454_616,
     "step3p7": 429_272,
     "qwen3_omni_moe_text": 409_280,
     "mellum": 409_280,

@@ -250,6 +250,22 @@ def test_step_gates_each_head():
     assert order(model) == [(1, "full", "dense"), (3, "window", "moe")]
 
 
+def test_step_35_lists_its_experts_and_widens_its_windows():
+    changes = {
+        "model_type": "step3p5",
+        "attention_other_setting": {"attention_type": "sliding_attention", "num_attention_heads": 12},
+        "moe_layers_enum": "1,2,3",
+        "num_nextn_predict_layers": 1,
+        "layer_types": [*STEP["layer_types"], "full_attention"],
+    }
+    model = read(without(STEP, "mlp_layer_types", "first_k_dense_replace"), **changes)
+    assert order(model) == order(read(STEP))
+    assert [model.attention[name].heads for name in ("full", "window")] == [8, 12]
+    assert read(STEP, num_sliding_attention_heads=4).attention["window"].heads == 4
+    with pytest.raises(InputError, match="moe_layers_enum: '1,9' for 4 layers"):
+        read(STEP, moe_layers_enum="1,9")
+
+
 def test_nemotron_nas_has_layers_of_many_widths_and_some_without_a_block():
     model = read(NAS)
     assert order(model) == [(1, "full", "dense"), (1, "full_2", "dense_2"), (1, None, "dense"), (1, "full", None)]
