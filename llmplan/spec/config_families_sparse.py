@@ -45,6 +45,21 @@ _GRANITE_MOE = Family(
 )
 _GLM4V_MOE = Family(name="glm4v-moe", ffns="moe", attention_bias=True, output_bias=False, router_bias=True)
 
+_STEP = Family(
+    name="step3p7",
+    mixers="step",
+    ffns="step",
+    understands="share_expert_dim|attention_other_setting|num_sliding_attention_heads|moe_layers_enum",
+    qk_norm="per_head",
+    output_gate="head",
+    window="pattern",
+    full_every=4,
+    head_dim_needed=True,
+    router_bias=True,
+    expert_path="moe",
+    shared_path="share_expert",
+)
+
 SPARSE: Mapping[str, Family] = {
     "mixtral": replace(
         MISTRAL, name="mixtral", ffns="moe", expert_width="intermediate_size", expert_path="block_sparse_moe"
@@ -145,19 +160,8 @@ SPARSE: Mapping[str, Family] = {
     ),
     "minimax_m3": _MINIMAX_M3,
     "minimax_m3_vl": _MINIMAX_M3,
-    "step3p7": Family(
-        name="step3p7",
-        ffns="moe",
-        understands=r"share_expert_dim",
-        qk_norm="per_head",
-        output_gate="head",
-        window="pattern",
-        full_every=4,
-        head_dim_needed=True,
-        router_bias=True,
-        expert_path="moe",
-        shared_path="share_expert",
-    ),
+    "step3p5": _STEP,
+    "step3p7": _STEP,
     "qwen3_omni_moe_text": QWEN3_MOE,
     "mellum": replace(QWEN3_MOE, name="mellum"),
     "olmoe": Family(name="olmoe", ffns="moe", qk_norm="full", expert_width="intermediate_size"),

@@ -47,6 +47,18 @@ def _llama4(text: Fields, family: Family, layers: int) -> Ffns:
     return _placed(text, family, [(layer + 1) % step == 0 for layer in range(layers)])
 
 
+def _step(text: Fields, family: Family, layers: int) -> Ffns:
+    """Read Step 3.5: the layers with experts are listed in a text, such as '3,4,5'."""
+    listed = text.text("moe_layers_enum")
+    if listed is None:
+        return _moe_layers(text, family, layers)
+    numbers = listed.split(",")
+    if not all(number.strip().isdecimal() and int(number) < layers for number in numbers):
+        raise text.error("moe_layers_enum", f"{shown(listed)} for {layers} layers", "give numbers from 0, as '3,4,5'")
+    sparse = {int(number) for number in numbers}
+    return _placed(text, family, [layer in sparse for layer in range(layers)])
+
+
 def _ernie(text: Fields, family: Family, layers: int) -> Ffns:
     """Read ERNIE 4.5: experts from a first to a last layer, in every few of them."""
     first, step = text.whole("moe_layer_start_index"), text.count("moe_layer_interval", missing=1)
@@ -220,6 +232,7 @@ READERS: Mapping[str, Reader] = {
     "dense": _dense_layers,
     "moe": _moe_layers,
     "llama4": _llama4,
+    "step": _step,
     "ernie": _ernie,
     "hunyuan": _hunyuan,
     "dbrx": _dbrx,

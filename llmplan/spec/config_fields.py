@@ -84,6 +84,8 @@ class Fields:
         value = self.values.get(key)
         if value is None:
             return None
+        if isinstance(value, list) and len(value) == layers + self.whole("num_nextn_predict_layers"):
+            return value[:layers]  # those of the MTP layers follow
         if not isinstance(value, list) or len(value) != layers:
             has = f"{len(value)} items" if isinstance(value, list) else shown(value)
             raise self.error(key, f"{has} for {layers} layers", "give a list with one item for each layer")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from llmplan.errors import InputError
 from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, shown
-from llmplan.spec.config_keys import CONTEXT, HEADS, HIDDEN, KV_HEADS, WINDOW
+from llmplan.spec.config_keys import CONTEXT, FULL_EVERY, HEADS, HIDDEN, KV_HEADS, WINDOW
 from llmplan.spec.config_places import CHUNKED, FULL, SLIDING, Mixers, blocks_of, layer_types, marks
 from llmplan.spec.model import Gate, Gqa, Indexer, Mixer
 
@@ -32,7 +32,7 @@ def windowed_layers(text: Fields, family: Family, layers: int) -> list[bool]:
     if family.window == "none" or text.get(*WINDOW)[1] is None:
         return [False] * layers
     if family.window == "pattern":
-        every = text.count("sliding_window_pattern", "_sliding_window_pattern", missing=family.full_every)
+        every = text.count(*FULL_EVERY, missing=family.full_every)
         return [(layer + 1) % every != 0 for layer in range(layers)]
     if family.window == "switched":
         first = text.whole("max_window_layers") if text.flag("use_sliding_window") else layers
@@ -126,6 +126,20 @@ def _gemma4(text: Fields, family: Family, layers: int) -> Mixers:
     return [
         mixer if layer < first_shared else mixer.model_copy(update={"shares_kv": True})
         for layer, mixer in enumerate(mixers)
+    ]
+
+
+def _step(text: Fields, family: Family, layers: int) -> Mixers:
+    """Read Step 3.5: layers with a window may have more heads."""
+    mixers = _gqa_layers(text, family, layers)
+    if text.values.get("attention_other_setting") is not None:
+        heads = text.within("attention_other_setting").count("num_attention_heads", missing=text.count(*HEADS))
+    else:
+        heads = text.count("num_sliding_attention_heads", missing=text.count(*HEADS))
+    check_shared(text, KV_HEADS[0], heads, gqa(text, family).kv_heads)
+    return [
+        mixer.model_copy(update={"heads": heads}) if isinstance(mixer, Gqa) and mixer.window else mixer
+        for mixer in mixers
     ]
 
 
@@ -224,6 +238,7 @@ READERS: dict[str, Callable[[Fields, Family, int], Mixers]] = {
     "gqa": _gqa_layers,
     "llama4": _llama4,
     "gemma4": _gemma4,
+    "step": _step,
     "mimo-v2": _mimo_v2,
     "block-sparse": _block_sparse,
     "falcon": _falcon,

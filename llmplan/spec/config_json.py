@@ -225,9 +225,11 @@ def _unread(file: Fields, outer: Fields, text: Fields, family: Family) -> list[s
     """Return one line for the keys that nobody understood, and one for the towers left out."""
     warnings = []
     towers = [key for key in SENSES if outer.values.get(key) or file.values.get(key)]
-    if towers:
-        counted = "its weights are counted" if towers == ["vision_config"] else "not counted"
-        warnings.append(f"{outer.where}: {', '.join(towers)}: {counted}; llmplan plans for text")
+    if "vision_config" in towers:
+        warnings.append(f"{outer.where}: vision_config: its weights are counted; llmplan plans for text")
+    others = [key for key in towers if key != "vision_config"]
+    if others:
+        warnings.append(f"{outer.where}: {', '.join(others)}: not counted; llmplan plans for text")
     keys = {str(key) for fields in (file, outer, text) for key in fields.values}
     unread = sorted(key for key in keys if _is_unread(key) and not re.fullmatch(family.understands, key))
     if unread:

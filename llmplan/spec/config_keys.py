@@ -21,7 +21,7 @@ SENSES = (
 HIDDEN = ("hidden_size", "hidden_dim", "n_embd", "n_embed", "d_model")
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
-KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "num_attention_groups")
 FFN = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner", "ffn_embed_dim")
 VOCABULARY = ("vocab_size", "padded_vocab_size")
 CONTEXT = ("max_position_embeddings", "seq_length", "n_positions", "max_seq_len", "max_sequence_length")
@@ -46,6 +46,7 @@ LATENT_WIDTH = ("moe_latent_size", "routed_expert_hidden_size")
 MTP = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
 LATENT = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 WINDOW = ("sliding_window", "sliding_window_size")
+FULL_EVERY = ("sliding_window_pattern", "_sliding_window_pattern", "global_attn_every_n_layers")
 PLACEMENT = (
     "first_k_dense_replace",
     "num_dense_layers",
@@ -74,7 +75,7 @@ READ = {
     "tie_word_embeddings", "attention_bias", "bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias", "use_bias",
     "enable_bias", "attention_out_bias", "add_bias_linear", "no_bias", "mlp_bias", "use_conv_bias", "mamba_proj_bias",
     "use_qk_norm", "qk_norm_type", "use_sliding_window", "expand", "n_groups",
-    "max_window_layers", "layer_types", "sliding_window_pattern", "_sliding_window_pattern",
+    "max_window_layers", "layer_types", *FULL_EVERY,
     "topk_method", "use_routing_bias", "add_swa_attention_sink_bias", "add_full_attention_sink_bias",
     "quantization_config", "thinker_config", "is_encoder_decoder", "attn_type_list", "use_mtp",
     "latent_moe_use_norm", "use_parallel_residual", "parallel_attn", "mlp_gated_linear_units",
@@ -106,7 +107,11 @@ WITHOUT_EFFECT = re.compile(
     r"|post_layer_norm|original_rope|fp32_residual_connection|bias_dropout_fusion|apply_\w+|embd_layer"
     r"|vocab_size_per_layer_input|expert_intermediate_size|chunk_size|use_long_context|process_image_mode"
     r"|img_token_\w+|num_reward_heads|yarn\w*|is_llama_config|input_jitter_noise|full_attn_mod|interpolate_factor"
-    r"|attention_sink_size|for_llm_compressor"
+    r"|attention_sink_size|for_llm_compressor|\w+_multipliers?|logits_scaling|normalization_function|init_method"
+    r"|position_embedding_type|layer_switch|order_of_interleaved_layers|use_gated_activation|use_parallel_(block|embedding)"
+    r"|use_embedding_sharing|use_grouped_mm|clip_qkv|moe_(capacity|gate|use_aux_free|norm_min|drop_tokens)|mup_\w+|route_\w+"
+    r"|score_func|load_balance_coeff|num_expert_groups|num_limited_groups|scale_(emb|depth)|dim_model_base|compression_ratio"
+    r"|cla_share_factor|norm_(eps|type)|use_rotary_pos_emb|use_mixed_mlp_moe|enable_audio_output|(speech|vision)_lora"
 )
 """Keys that change neither a shape, nor a state, nor a format."""
 
@@ -117,7 +122,7 @@ BEYOND: Mapping[str, re.Pattern[str]] = {
         r"|num_global_key_value_heads|global_head_dim|o_lora_rank|o_groups|multi_query\w*|num_query_groups"
         r"|cross_attention\w*|add_cross_attention|attn_output_gate|attention_output_gate|kv_channels"
         r"|mla_use_\w+|layers_block_type|attn_layer_\w+|no_rope_layer\w*|lightning\w*|num_ln_in_parallel_attn"
-        r"|new_decoder_architecture|qk_layernorm|attn_res_block_size|attn_config|use_cla|attention_other_setting"
+        r"|new_decoder_architecture|qk_layernorm|attn_res_block_size|attn_config|use_cla|use_mla|attention_other_setting"
         r"|num_sliding_attention_heads|num_attention_heads_per_layer"
     ),
     "state": re.compile(r"mamba_\w+|ssm_\w+|state_size|conv_kernel|time_step_\w+|rwkv\w*|recurrent_\w+"),

@@ -141,8 +141,8 @@ NAMES = [
     ),
     Case(
         name="family that nobody runs",
-        args=("catalog", "list", "support", "--family", "glm"),
-        says=("--family glm: no engine runs it", "did you mean glm-dsa"),
+        args=("catalog", "list", "support", "--family", "glm-dso"),
+        says=("--family glm-dso: no engine runs it", "did you mean glm-dsa"),
     ),
     Case(
         name="gpu of links", args=("catalog", "list", "links", "--gpu", "h100"), says=("--gpu h100: links", "leave it")

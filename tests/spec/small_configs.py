@@ -401,6 +401,7 @@ _ALIKE = {
     "qwen3_5_moe_text": QWEN3_NEXT,
     "deepseek_ref": DEEPSEEK_V4,
     "minimax_m3_vl": MINIMAX_M3,
+    "step3p5": STEP | {"num_sliding_attention_heads": 12},
     "falcon_mamba": MAMBA1,
     "deepseek_v2": without(DEEPSEEK, "topk_method", "num_nextn_predict_layers"),
     "mistral4": without(DEEPSEEK, "topk_method"),

@@ -84,6 +84,7 @@ COUNTS = {
     "minimax_m2": 1_786_080,
     "minimax_m3": 445_752,
     "minimax_m3_vl": 445_752,
+    "step3p5": 454_616,
     "step3p7": 429_272,
     "qwen3_omni_moe_text": 409_280,
     "mellum": 409_280,
@@ -121,7 +122,9 @@ COUNTS = {
     "granitemoehybrid": 1_841_480,
 }
 """Parameters that transformers 5.23.0 allocates for the small file, biases of routers included; of a model with other
-senses, its language model."""
+senses, its language model. Where it has the code under the name of another architecture only, that one's: DeepSeek-V3
+for `kimi_k2`, DeepSeek-V4 for `deepseek_ref`, Qwen2 for `mimo`, Llama for `internlm3`, Phi-3 for `phi3_v`, `phi4mm` and
+`phi4_multimodal`."""
 WITHOUT_CODE = {
     "internlm2": 366_144,
     "qwen": 268_224,

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import pytest
 from small_configs import (
+    AFMOE,
+    BAMBA,
     CHATGLM,
+    COHERE2_MOE,
+    DBRX,
     DEEPSEEK,
     DEEPSEEK_V4,
     DEEPSEEK_V32,
+    ERNIE_MOE,
     FALCON,
     FP8,
     GEMMA4,
     GLM_DSA,
+    GPT_BIGCODE,
+    GRANITE_HYBRID,
+    HUNYUAN_MOE,
     JAMBA,
     KIMI_LINEAR,
+    LAGUNA,
     LLAMA,
     LLAMA4,
     MAMBA2,
     MIMO_V2,
     MINIMAX_M3,
+    MPT,
     NAS,
     NEMOTRON,
     QWEN3,
+    QWEN3_MOE,
     QWEN3_NEXT,
     QWEN35,
     STEP,
@@ -121,6 +132,42 @@ def test_a_mamba_has_nothing_but_states():
     assert model.max_context_tokens == 2**20
 
 
+def test_bamba_and_granite_name_the_layers_that_attend():
+    model = read(BAMBA)
+    assert order(model) == [(2, "mamba2", "dense"), (1, "full", "dense"), (1, "mamba2", "dense")]
+    assert model.attention["mamba2"] == Mamba2(
+        kind="mamba2", heads=8, head_dim=16, state_size=16, groups=2, conv_kernel=4
+    )
+    assert read(GRANITE_HYBRID).layers[1].attention == "full"
+    kinds = ["linear_attention", "linear_attention", "full_attention", "linear_attention"]
+    assert read(without(GRANITE_HYBRID, "layer_types"), layers_block_type=kinds) == read(GRANITE_HYBRID)
+    with pytest.raises(InputError, match="attn_layer_indices"):
+        read(BAMBA, attn_layer_indices=[4])
+    with pytest.raises(InputError, match="8 heads of 24 are not 128 wide"):
+        read(BAMBA, mamba_d_head=24)
+
+
+def test_granite_without_experts_has_the_shared_one_as_its_dense_block():
+    moe = read(GRANITE_HYBRID).ffn["moe"]
+    assert isinstance(moe, Moe)
+    assert (moe.intermediate_size, moe.shared_experts, moe.shared_intermediate_size) == (256, 1, 48)
+    assert read(GRANITE_HYBRID, num_local_experts=0).ffn == {"dense": Ffn(kind="gated", intermediate_size=48)}
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        (BAMBA, {"mamba_proj_bias": True}),
+        (BAMBA, {"mamba_conv_bias": False}),
+        (MAMBA2, {"use_bias": True}),
+        (MAMBA2, {"use_conv_bias": False}),
+    ],
+)
+def test_a_state_with_other_biases_is_not_guessed(config, changes):
+    with pytest.raises(InputError, match="unknown state kind"):
+        read(config, **changes)
+
+
 # ---- what attention reads ----
 
 
@@ -203,6 +250,22 @@ def test_step_gates_each_head():
     assert order(model) == [(1, "full", "dense"), (3, "window", "moe")]
 
 
+def test_step_35_lists_its_experts_and_widens_its_windows():
+    changes = {
+        "model_type": "step3p5",
+        "attention_other_setting": {"attention_type": "sliding_attention", "num_attention_heads": 12},
+        "moe_layers_enum": "1,2,3",
+        "num_nextn_predict_layers": 1,
+        "layer_types": [*STEP["layer_types"], "full_attention"],
+    }
+    model = read(without(STEP, "mlp_layer_types", "first_k_dense_replace"), **changes)
+    assert order(model) == order(read(STEP))
+    assert [model.attention[name].heads for name in ("full", "window")] == [8, 12]
+    assert read(STEP, num_sliding_attention_heads=4).attention["window"].heads == 4
+    with pytest.raises(InputError, match="moe_layers_enum: '1,9' for 4 layers"):
+        read(STEP, moe_layers_enum="1,9")
+
+
 def test_nemotron_nas_has_layers_of_many_widths_and_some_without_a_block():
     model = read(NAS)
     assert order(model) == [(1, "full", "dense"), (1, "full_2", "dense_2"), (1, None, "dense"), (1, "full", None)]
@@ -220,7 +283,94 @@ def test_older_architectures_share_one_key_or_a_few():
     assert model.attention["full"].qkv_bias
 
 
+def test_laguna_gates_and_counts_the_heads_of_each_layer():
+    model = read(LAGUNA)
+    assert [model.attention[name].heads for name in ("full", "window")] == [4, 8]
+    assert order(model) == [(1, "full", "dense"), (3, "window", "moe")]
+    assert model.attention["window"].output_gate == "head"
+    assert read(LAGUNA, gating="per-element").attention["window"].output_gate == "element"
+    with pytest.raises(InputError, match="unknown attention kind 'per-layer'"):
+        read(LAGUNA, gating="per-layer")
+
+
+def test_mpt_and_dbrx_keep_their_attention_in_an_object():
+    assert read(MPT).attention["full"].kv_heads == 8
+    assert read(MPT, attn_config={"kv_n_heads": 1}).attention["full"].kv_heads == 1
+    assert read(DBRX).attention["full"].kv_heads == 2
+    assert (read(DBRX).ffn["moe"].experts, read(DBRX).ffn["moe"].intermediate_size) == (6, 40)
+    with pytest.raises(InputError, match="unknown attention kind 'qk_ln'"):
+        read(MPT, attn_config={"qk_ln": True})
+
+
+def test_one_key_for_all_heads_unless_the_file_says_no():
+    assert read(GPT_BIGCODE).attention["full"].kv_heads == 1
+    assert read(GPT_BIGCODE, multi_query=False).attention["full"].kv_heads == 8
+
+
+# ---- where experts are ----
+
+
+def test_the_first_layers_may_choose_experts_by_the_token():
+    model = read(DEEPSEEK_V4)
+    assert [ffn for _, _, ffn in order(model)] == ["moe", "moe", "moe_2", "moe_2"]
+    assert [model.ffn[name].router_bias for name in ("moe", "moe_2")] == [False, True]
+
+
+def test_ernie_has_experts_from_a_first_to_a_last_layer():
+    assert [ffn for _, _, ffn in order(read(ERNIE_MOE))] == ["dense", "moe"]
+    assert [ffn for _, _, ffn in order(read(ERNIE_MOE, moe_layer_end_index=2))] == ["dense", "moe", "dense"]
+    assert [n for n, _, _ in order(read(ERNIE_MOE, moe_layer_interval=2))] == [1, 1, 1, 1]
+
+
+def test_hunyuan_says_the_same_of_every_layer():
+    moe = read(HUNYUAN_MOE).ffn["moe"]
+    assert (moe.experts_per_token, moe.intermediate_size, moe.shared_experts) == (2, 256, 1)
+    with pytest.raises(InputError, match="moe_topk that differs by layer"):
+        read(HUNYUAN_MOE, moe_topk=[2, 2, 2, 1])
+    with pytest.raises(InputError, match="unknown attention kind 'use_cla'"):
+        read(HUNYUAN_MOE, use_cla=True)
+
+
+def test_dense_layers_before_the_experts_may_have_a_width_of_their_own():
+    model = read(COHERE2_MOE)
+    assert model.ffn["dense"].intermediate_size == 100
+    assert model.ffn["moe"].intermediate_size == 256
+    assert [ffn for _, _, ffn in order(read(AFMOE))][:2] == ["dense", "moe"]
+
+
 # ---- the whole ----
+
+
+def test_a_model_that_speaks_is_planned_by_what_it_thinks_with():
+    thinker = {"text_config": QWEN3_MOE | {"model_type": "qwen3_omni_moe_text"}, "vision_config": {"depth": 1}}
+    omni = {"model_type": "qwen3_omni_moe", "thinker_config": thinker, "talker_config": {"text_config": LLAMA}}
+    model, warnings = model_from_config(omni, WHERE)
+    assert model == read(QWEN3_MOE)
+    assert warnings[1] == f"{WHERE}: talker_config: not counted; llmplan plans for text"
+
+
+def test_norms_and_activations_may_have_no_weights_or_some():
+    olmo, llama = read(LLAMA | {"model_type": "olmo"}), read(LLAMA)
+    assert (parameters(olmo)["norms"], parameters(llama)["norms"]) == (0, 9 * 64)
+    apertus = read(LLAMA | {"model_type": "apertus"})
+    assert parameters(apertus)["ffn"] == 4 * (2 * 64 * 256 + 2)
+
+
+def test_a_key_that_equals_another_changes_nothing():
+    opt = without(LLAMA, "num_key_value_heads") | {"model_type": "opt"}
+    assert read(opt, word_embed_proj_dim=64) == read(opt)
+    with pytest.raises(InputError, match="unknown block kind 'word_embed_proj_dim'"):
+        read(opt, word_embed_proj_dim=32)
+    with pytest.raises(InputError, match="unknown block kind 'do_layer_norm_before: false'"):
+        read(opt, do_layer_norm_before=False)
+
+
+@pytest.mark.parametrize(
+    "model_type", ["falcon_h1", "gemma3n_text", "minimax", "longcat_flash", "zamba2", "jetmoe", "qwen4_exp_text"]
+)
+def test_an_architecture_that_is_not_modeled_is_refused(model_type):
+    with pytest.raises(InputError, match=f"unknown attention kind '{model_type}'"):
+        read(LLAMA | {"model_type": model_type})
 
 
 def test_layers_that_repeat_are_written_once():
