@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from llmplan.cli import catalog, estimate, models, prices, recommend, schema
+from llmplan.cli import calibrate, catalog, estimate, models, prices, recommend, schema, validate
 from llmplan.cli.options import EXIT_CODES
 from llmplan.errors import INTERRUPTED, LlmplanError
 from llmplan.version import __version__
@@ -30,6 +30,8 @@ app.command("estimate", epilog=estimate.EPILOG)(estimate.estimate)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")
+app.add_typer(validate.app, name="validate")
+app.add_typer(calibrate.app, name="calibrate")
 app.command("schema", epilog=schema.EPILOG)(schema.schema)
 
 

@@ -5,6 +5,7 @@ Folders given by the user (`--catalog DIR`, `LLMPLAN_CATALOG`) have the same sha
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from collections import Counter
@@ -21,6 +22,7 @@ from llmplan.spec.base import Spec, folded
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
+from llmplan.spec.kernels import KernelFits
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
@@ -37,6 +39,7 @@ KINDS: dict[str, tuple[str, type[Spec]]] = {
     "engines": ("engines", Engine),
     "models": ("models", Model),
     "fits": ("hardware/fits", Fits),
+    "kernels": ("hardware/kernels", KernelFits),
     "techniques": ("techniques", Technique),
 }
 """Folder and noun of each kind of entry."""
@@ -140,6 +143,16 @@ class Catalog:
     def fits(self, gpu: str) -> Fits | None:
         """Return the fits of one GPU, or None when nobody measured it."""
         return self._get("fits", Fits, gpu) if gpu in self.names("fits") else None
+
+    def kernels(self) -> list[KernelFits]:
+        """Return the fitted kernels of every measured GPU."""
+        return [self._get("kernels", KernelFits, name) for name in self.names("kernels")]
+
+    def kernel_rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the shipped rows of measured kernels as (file name, text)."""
+        for path in sorted((self._shipped / "validation" / "kernels").iterdir(), key=lambda p: p.name):
+            if path.name.endswith(".csv.gz"):
+                yield path.name, gzip.decompress(path.read_bytes()).decode()
 
     @cached_property
     def bands(self) -> Bands:

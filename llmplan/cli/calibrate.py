@@ -1,0 +1,63 @@
+"""`llmplan calibrate`: parameters of kernels from measured rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmplan.cli import options as o
+from llmplan.cli.folders import changed_files, written_together
+from llmplan.errors import InputError
+
+if TYPE_CHECKING:
+    from llmplan.spec.kernels import KernelFit
+
+app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Fit the model of kernels to measured times.")
+
+
+@app.command("fit", epilog=o.EXIT_CODES)
+def fit(
+    data: Annotated[str, typer.Argument(metavar="DIR", help="Folder (or one file) of measured rows.")],
+    output_dir: Annotated[
+        str | None, typer.Option("--output-dir", metavar="DIR", help="Catalog folder to write; without it, print.")
+    ] = None,
+    source: Annotated[str, typer.Option("--source", help="Where the rows come from, kept with the parameters.")] = "",
+    prior: Annotated[bool, typer.Option("--prior/--no-prior", help="Start from, and stay near, other GPUs.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    catalog: o.CatalogOption = None,
+    quiet: o.QuietOption = False,
+) -> None:
+    """Fit the parameters of every operator, format, GPU and kernel; errors are of rows left out of the fit."""
+    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.kernel_file import kernel_files
+    from llmplan.kernel_fit import TooFew, fitted
+
+    opened = o.opened_catalog(catalog)
+    measured = read_measured(data, opened)
+    library = opened_library(opened)
+    found: dict[str, list[KernelFit]] = {}
+    for number, cell in enumerate(measured.cells, 1):
+        kin = library.without(cell.gpu).find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
+        one = fitted(cell, kin.parameters if prior and kin is not None else None)
+        name = f"{cell.operator.name} {cell.dtype} on {cell.gpu} ({cell.kernel})"
+        if isinstance(one, TooFew):
+            o.told(quiet, f"left out   {name}: {one.rows} rows; want {one.needed} or more")
+            continue
+        found.setdefault(cell.gpu, []).append(one)
+        told = one.evidence
+        o.told(
+            quiet, f"{number}/{len(measured.cells)} {name}: {told.mdape} % median, {told.p90} % P90 ({told.left_out})"
+        )
+    refused = ", ".join(f"{count} {reason}" for reason, count in sorted(measured.refused.items()) if count)
+    o.told(quiet, f"refused rows: {refused or 'none'}")
+    if not found:
+        raise InputError(f"{data}: too few rows for any fit; want 60 of an operator, 20 of a collective")
+    texts = kernel_files(found, source or data)
+    if output_dir is None:
+        typer.echo("".join(texts.values()), nl=False)
+        return
+    changed = changed_files(output_dir, texts, overwrite)
+    written_together(output_dir, {name: texts[name] for name in changed})
+    for name in changed:
+        o.told(quiet, f"wrote {output_dir}/{name}")

@@ -1,0 +1,105 @@
+"""`llmplan validate`: predictions beside measured times."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmplan.cli import options as o
+from llmplan.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmplan.kernel_scores import Score
+    from llmplan.report.sections import Section
+
+GATE_FAILED = 3
+
+app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Score predictions against measured times.")
+
+
+class Hidden(StrEnum):
+    """What is hidden from the predictions."""
+
+    gpu = "gpu"
+    family = "family"
+
+
+@app.command("kernels", epilog=o.EXIT_CODES)
+def kernels(
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DIR", help="Folder of measured rows; default: the shipped ones.")
+    ] = None,
+    fmt: o.FormatOption = o.OutputFormat.table,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the JSON there.")] = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="FILE.csv", help="Write one line for each scored row.")
+    ] = None,
+    hide: Annotated[
+        Hidden | None,
+        typer.Option("--hide", help="Predict each GPU as if it (or its architecture) had not been measured."),
+    ] = None,
+    max_mape: Annotated[
+        float | None, typer.Option("--max-mape", metavar="PERCENT", help="Exit 3 where left-out rows miss by more.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    catalog: o.CatalogOption = None,
+    wide: o.WideOption = False,
+    quiet: o.QuietOption = False,
+    no_color: o.NoColorOption = False,
+) -> None:
+    """Score predicted kernel times: by operator, format, GPU and kernel, on rows left out of the fits and on the rest.
+
+    `group`: whole shapes left out of every fit. `point`: single rows left out. `train`: rows the fits may have seen.
+    """
+    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.kernel_scores import document, predictions, row_table, scores
+    from llmplan.report import render
+
+    for name in (output, rows):
+        _check_new(name, overwrite)
+    opened = o.opened_catalog(catalog)
+    measured = read_measured(data, opened)
+    predicted = list(predictions(measured, opened_library(opened), None if hide is None else hide.value))
+    scored = scores(predicted)
+    told = document(data if data is not None else "shipped", measured, scored)
+    if output is not None:
+        o.written(output, render.as_json(told))
+        o.told(quiet, f"wrote {output}")
+    if rows is not None:
+        o.written(rows, render.as_csv(row_table(predicted)))
+        o.told(quiet, f"wrote {rows}")
+    shown = told["rows"] if fmt is o.OutputFormat.csv else told
+    typer.echo(
+        render.as_kind(fmt.value, shown, _sections(scored, told), o.table_width(wide), o.colored(no_color)), nl=False
+    )
+    if max_mape is not None and any(s.errors.mape > max_mape for s in scored if s.split != "train"):
+        raise typer.Exit(GATE_FAILED)
+
+
+def _check_new(name: str | None, overwrite: bool) -> None:
+    from pathlib import Path
+
+    if name is not None and Path(name).exists() and not overwrite:
+        raise InputError(f"{name}: exists; --overwrite replaces it")
+
+
+def _sections(scored: Sequence[Score], told: dict[str, Any]) -> list[Section]:
+    from llmplan.report.sections import Section
+
+    header = ("op", "dtype", "gpu", "kernel", "split", "n", "MdAPE", "P90", "WAPE", "bias", "basis", "roofline")
+    table = tuple(
+        (
+            s.op, s.dtype, s.gpu, s.kernel, s.split, str(s.errors.n), f"{s.errors.mdape:.1f}", f"{s.errors.p90:.0f}",
+            f"{s.errors.wape:.0f}", f"{s.errors.bias:+.1f}", s.basis, f"{s.roofline_mdape:.0f}",
+        )
+        for s in scored if s.split != "train"
+    )  # fmt: skip
+    refused = ", ".join(f"{count} {reason}" for reason, count in told["coverage"]["refused"].items()) or "none"
+    return [
+        Section(title="", header=header, rows=table, right=frozenset({5, 6, 7, 8, 9, 11}), wrap=frozenset({3})),
+        Section(title="", lines=(f"{told['coverage']['ran']} rows scored; refused: {refused}; errors in percent",)),
+    ]
