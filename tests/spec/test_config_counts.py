@@ -123,6 +123,7 @@ COUNTS = {
 """Parameters that transformers 5.23.0 allocates for the small file, biases of routers included; of a model with other
 senses, its language model."""
 WITHOUT_CODE = {
+    "internlm": 366_144,
     "internlm2": 366_144,
     "qwen": 268_224,
     "nemotron-nas": 354_752,
