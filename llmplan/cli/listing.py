@@ -35,7 +35,7 @@ def listed(
     else:
         keys = list(rows[0]) if rows else []
         for key in spared:
-            if fmt is OutputFormat.table and _width(rows, keys) > table_width():
+            if key in keys and fmt is OutputFormat.table and _width(rows, keys) > table_width():
                 keys.remove(key)
         narrow = fmt is OutputFormat.table and _width(rows, keys) > table_width()
         numbers = {k for k in keys if all(isinstance(row[k], int | float | None) for row in rows)}

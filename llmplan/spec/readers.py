@@ -27,6 +27,8 @@ ENVIRONMENT = "LLMPLAN_"
 RESERVED = frozenset({"LLMPLAN_CATALOG", "LLMPLAN_CURRENCY", "LLMPLAN_TODAY"})
 """Variables that are no field of a workload."""
 DEFAULT_WORKLOAD = "llmplan.yaml"
+CONFIG = "config.json"
+"""The file that describes a model in its folder."""
 
 
 def read_text(name: str, most_bytes: int = MAX_BYTES) -> tuple[str, str]:
@@ -69,6 +71,8 @@ def _beside(path: Path) -> str:
         names = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml", ".json", ".csv")]
     except OSError:
         return "its folder does not exist"
+    if path.name == CONFIG:
+        return "give the model's folder with its config.json, or the file itself"
     return near(path.name, names) or "give a workload file (llmplan schema workload)"
 
 
@@ -214,6 +218,8 @@ def read_model(
     LlmplanError
         Neither a catalog name nor a path, or a config.json that cannot be used.
     """
+    if not name.strip():
+        raise InputError("model: no name; give one of llmplan models list, or the path of a config.json")
     try:
         path = _local(name, beside)
     except (OSError, RuntimeError, ValueError) as error:
@@ -234,7 +240,7 @@ def read_config(name: str, model_name: str | None, model_type: str | None) -> tu
         There is no such file, or it cannot be used.
     """
     path = Path(name).expanduser()
-    return _config(path / "config.json" if path.is_dir() else path, model_name, model_type)
+    return _config(path / CONFIG if path.is_dir() else path, model_name, model_type)
 
 
 def _config(path: Path, name: str | None, model_type: str | None) -> tuple[Model, list[str]]:
@@ -249,7 +255,7 @@ def _local(name: str, beside: str | None) -> Path | None:
     if beside is not None and not path.is_absolute() and (Path(beside).parent / path).exists():
         path = Path(beside).parent / path
     if path.is_dir():
-        return path / "config.json"
+        return path / CONFIG
     looks_local = name.endswith((".json", ".yaml", ".yml")) or name.startswith((".", "/", "~"))
     return path if looks_local else None
 
@@ -263,10 +269,20 @@ def _json(path: Path) -> Mapping[str, Any] | None:
 
 def _parsed_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, where))
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{where}{line}: is no JSON; want the model's config.json") from None
+
+
+def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """Return a JSON object; a key that comes twice is an error, for readers differ in which one they take."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"{where}: {key[:60]!r} is given twice; keep one")
+        found[key] = value
+    return found
 
 
 PROFILE_COLUMNS = ("gpu", "usd_per_hour", "input_tokens", "output_tokens", "requests_per_s")
