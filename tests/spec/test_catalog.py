@@ -545,7 +545,7 @@ def test_a_name_seen_elsewhere_means_an_entry_or_is_refused_with_a_reason(kind, 
     try:
         assert READ[kind](name).name
     except UnknownNameError as error:
-        assert str(error) == SHIPPED.refused.reason(kind, name)  # noqa: PT017
+        assert str(error) == SHIPPED.refusal(kind, name)  # noqa: PT017
 
 
 @pytest.mark.parametrize(("kind", "name"), REFUSED)
@@ -558,13 +558,49 @@ def test_a_refused_name_is_no_entry_and_its_reason_is_one_line(kind, name):
     assert len(said) < 250
 
 
-def test_what_a_refusal_names_instead_exists():
-    known = {name for kind in (*NAMED, "links") for name in SHIPPED.names(kind)}
-    for kind in NAMED:
-        for entry in getattr(SHIPPED.refused, kind):
-            after = entry.reason.partition("; ")[2] or entry.reason
-            words = {word.strip(",.()") for word in after.split()}
-            assert words & known or any(word in entry.reason for word in ("your own", "whole", "{", "library", "nodes"))
+@pytest.mark.parametrize("kind", NAMED)
+def test_what_a_refusal_names_instead_exists(kind):
+    known = set(SHIPPED.names(kind))
+    for entry in getattr(SHIPPED.refused, kind):
+        after = entry.reason.partition("; ")[2] or entry.reason
+        words = {word.strip(",.()") for word in after.split()}
+        assert words & known or any(word in entry.reason for word in ("your own", "{whole}", "library"))
+        like_names = {w for w in words if re.fullmatch(r"[a-z][a-z0-9]*[-.][a-z0-9.-]*\d[a-z0-9.-]*", w)}
+        assert like_names <= known
+
+
+GPU_NAMES = [name for gpu in GPUS for name in (gpu.name, *gpu.aliases)]
+REFUSED_GPUS = [name for kind, name in REFUSED if kind == "gpus"]
+
+
+@pytest.mark.parametrize("form", ["{}-1g.10gb", "{}x8", "{}x2"])
+@pytest.mark.parametrize("name", [*GPU_NAMES, *REFUSED_GPUS, "mi300", "MI355", "nothing5"])
+def test_every_name_that_a_refusal_proposes_is_an_entry(name, form):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(form.format(name))
+    proposed = re.search(r"; name (?:the whole one, (?:such as )?)?(.+?)(?:, or \dx(\S+) where .*)?$", str(error.value))
+    if SHIPPED.refusal("gpus", form.format(name)):
+        assert proposed
+        for said in re.split(r", | or ", proposed[1]):
+            assert SHIPPED.gpu(said).name == said
+        assert proposed[2] is None or SHIPPED.gpu(proposed[2]).name == proposed[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a100-1g.5gb", "name the whole one, a100-40-sxm, a100-80-sxm, a100-40-pcie or a100-80-pcie"),
+        ("h100-1g.10gb", "name the whole one, h100-sxm"),
+        ("MI355x8", "machine of 8 devices; name mi355x, or 8xmi355x where a number is taken"),
+        ("mi300x8", "machine of 8 devices; name mi300x, or 8xmi300x where"),
+        ("A100x8", "or 8xa100-40-sxm where"),
+        ("K80-1g.5gb", "name the whole one, such as h100-sxm"),
+    ],
+)
+def test_a_part_or_a_number_of_a_gpu_leads_to_the_gpu(name, said):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(name)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -592,7 +628,7 @@ def test_a_mig_slice_is_refused_by_any_of_its_names(name):
         (OfferFilter(nodes=("Standard_NV6ads_A10_v5",)), "is a slice of an A10: .* name standard-nv36ads-a10-v5"),
         (OfferFilter(gpus=("A100",)), "'A100' is two sizes on two boards; name a100-40-sxm, a100-80-sxm"),
         (OfferFilter(gpus=("rtx30",)), "no GPU 'rtx30' in the catalog; did you mean"),
-        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; write the number first, 4xt4"),
+        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; name t4, or 4xt4 where a number"),
     ],
 )
 def test_an_offer_of_a_refused_name_says_why(wanted, said):
