@@ -329,7 +329,7 @@ class Catalog:
             entry = self._read_entry(kind, noun, stem, paths)
             if wanted in map(folded, _other_names(entry)):
                 return entry
-        reason = self.refused.reason(kind, name)
+        reason = self.refusal(kind, name)
         if reason:
             raise UnknownNameError(reason)
         known = {alias for stem in paths for alias in _other_names(self._read_entry(kind, noun, stem, paths))}
@@ -339,6 +339,23 @@ class Catalog:
         command = "llmplan models list" if kind == "models" else f"llmplan catalog list {kind}"
         said = f"no {shown} {name!r} in the catalog"
         raise UnknownNameError(f"{said}; {advice} ({command})" if advice else f"{said}; {command} lists them")
+
+    def refusal(self, kind: str, name: str) -> str | None:
+        """Return why a name of a kind is refused, and which entries to name instead; None when nobody knows it."""
+        return self.refused.reason(kind, name, self._gpus_meant)
+
+    def _gpus_meant(self, name: str) -> list[str]:
+        """Return the GPUs that a part of a refused name may mean: its own, or those that its refusal names."""
+        for text in (name, f"{name}x"):
+            try:
+                return [self.gpu(text).name]
+            except UnknownNameError as error:
+                known = set(self.names("gpus"))
+                named = [word.strip(",;()") for word in str(error).rpartition("; ")[2].split()]
+                found = list(dict.fromkeys(word for word in named if word in known))
+                if found and self.refusal("gpus", text):
+                    return found
+        return []
 
     def _read_entry(self, kind: str, noun: type[S], stem: str, paths: dict[str, Traversable]) -> S:
         cached = self._entries.get((kind, stem))

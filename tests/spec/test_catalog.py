@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -74,6 +75,24 @@ def test_every_value_has_a_source(kind, name):
     assert set(entry.sources) <= set(type(entry).model_fields)
 
 
+def texts(value):
+    """Yield every text of a file as it was read."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from texts(part)
+
+
+@pytest.mark.parametrize("folder", ["hardware", "engines", "models", "techniques"])
+def test_no_text_is_torn_after_a_hyphen(folder):
+    """A folded text whose line ends with a hyphen is read with a blank there."""
+    for path in sorted((FOLDER / folder).rglob("*.yaml")):
+        for text in texts(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)):
+            torn = re.search(r"[A-Za-z0-9]- (?!(?:and|or|to)\b)[A-Za-z]", text)
+            assert torn is None, f"{path.name}: {torn[0]}"
+
+
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits"}))
 def test_a_name_means_one_entry(kind):
     owner: dict[str, str] = {}
@@ -111,13 +130,13 @@ FP8_TO_BF16 = {
     "trainium2": 1.947,  # as quoted
     "l40s": 2.025,  # the datasheet says 362 and 733
     "gaudi2": 2.002,  # quoted as 432 and 865
+    "rubin-r200-nvl72": 4.375,  # 4 and 17.5 PFLOP/s in NVIDIA's table
 }
 """Peaks of fp8 over bf16 that are not 2."""
 FP4_TO_FP8 = {
     "b300-sxm": 14 / 4.5,  # more fp4 units than the B200
     "gb300-nvl72": 3.0,
     "rtx-5090": 4.0,  # fp8 is halved on GeForce boards, fp4 is not
-    "rubin-r200-nvl72": 35 / 16,  # claimed
 }
 """Peaks of fp4 over fp8 that are not 2."""
 WITH_FP8 = ("ada", "hopper", "blackwell", "blackwell-rtx", "rubin", "cdna3", "cdna4", "cdna5", "gaudi2", "gaudi3")
@@ -136,7 +155,7 @@ def test_halving_the_format_doubles_the_rate(gpu):
 
 
 def test_nothing_falls_back_from_fp8_to_int8_where_int8_is_gone():
-    for name in ("b300-sxm", "gb300-nvl72"):
+    for name in ("b300-sxm", "gb300-nvl72", "rubin-r200-nvl72"):
         rate = SHIPPED.gpu(name).flop_per_s
         assert rate["int8"] < rate["bf16"] / 10
     for engine in SHIPPED.names("engines"):
@@ -162,8 +181,7 @@ BF16_A_CLOCK = {
 """Dense bf16 (or FP16) operations of one multiprocessor in one clock."""
 BF16_A_CLOCK_OF = {
     **dict.fromkeys(("a30", "a100-40-sxm", "a100-40-pcie", "a100-80-sxm", "a100-80-pcie"), 2048),  # GA100
-    **dict.fromkeys(("rtx-3090", "rtx-4090", "rtx-5090", "l40"), 512),  # half rate with FP32 accumulation
-    "a10g": 569,  # cut to 70 TFLOP/s by its datasheet
+    **dict.fromkeys(("a10g", "rtx-3090", "rtx-4090", "rtx-5090", "l40"), 512),  # half rate with FP32 accumulation
     "h20-96": 958,  # fused down
     "h100-nvl": 3546,  # quoted at 1.545 GHz, far below its boost clock
     "h200-nvl": 3546,
@@ -188,9 +206,23 @@ def test_a_device_reports_no_more_memory_than_is_sold(gpu):
     assert sold * 0.93e9 <= gpu.memory_bytes <= sold * 2**30
 
 
+DECIMAL = {"arc-pro-b60", "gb10-spark", "mi455x", "rubin-r200-nvl72"}
+"""Devices of which nothing tells how much they report: a datasheet in decimal gigabytes."""
+
+
+def test_memory_is_decimal_only_where_nothing_tells_more():
+    sold = KNOWN["sold_gb"]
+    assert {gpu.name for gpu in GPUS if gpu.memory_bytes == sold[gpu.name] * 1e9} == DECIMAL
+
+
+@pytest.mark.parametrize(("one", "other"), [("h100-sxm", "h100-pcie"), ("h200-sxm", "h200-nvl"), ("a10g", "a10")])
+def test_boards_of_the_same_memory_report_the_same(one, other):
+    assert SHIPPED.gpu(one).memory_bytes == SHIPPED.gpu(other).memory_bytes
+
+
 @pytest.mark.parametrize("gpu", **named(GPUS))
 def test_a_gpu_is_of_this_world(gpu):
-    assert 12 * 2**30 < gpu.memory_bytes <= 512e9
+    assert 12 * 2**30 < gpu.memory_bytes <= 512 * 2**30
     assert 2e11 < gpu.memory_bytes_per_s < (3e13 if gpu.status == "preliminary" else 1e13)
     assert gpu.clock_hz is None or 1e9 < gpu.clock_hz < 3e9
     assert gpu.multiprocessors is None or 20 <= gpu.multiprocessors <= 320
@@ -513,7 +545,7 @@ def test_a_name_seen_elsewhere_means_an_entry_or_is_refused_with_a_reason(kind, 
     try:
         assert READ[kind](name).name
     except UnknownNameError as error:
-        assert str(error) == SHIPPED.refused.reason(kind, name)  # noqa: PT017
+        assert str(error) == SHIPPED.refusal(kind, name)  # noqa: PT017
 
 
 @pytest.mark.parametrize(("kind", "name"), REFUSED)
@@ -526,13 +558,49 @@ def test_a_refused_name_is_no_entry_and_its_reason_is_one_line(kind, name):
     assert len(said) < 250
 
 
-def test_what_a_refusal_names_instead_exists():
-    known = {name for kind in (*NAMED, "links") for name in SHIPPED.names(kind)}
-    for kind in NAMED:
-        for entry in getattr(SHIPPED.refused, kind):
-            after = entry.reason.partition("; ")[2] or entry.reason
-            words = {word.strip(",.()") for word in after.split()}
-            assert words & known or any(word in entry.reason for word in ("your own", "whole", "{", "library", "nodes"))
+@pytest.mark.parametrize("kind", NAMED)
+def test_what_a_refusal_names_instead_exists(kind):
+    known = set(SHIPPED.names(kind))
+    for entry in getattr(SHIPPED.refused, kind):
+        after = entry.reason.partition("; ")[2] or entry.reason
+        words = {word.strip(",.()") for word in after.split()}
+        assert words & known or any(word in entry.reason for word in ("your own", "{whole}", "library"))
+        like_names = {w for w in words if re.fullmatch(r"[a-z][a-z0-9]*[-.][a-z0-9.-]*\d[a-z0-9.-]*", w)}
+        assert like_names <= known
+
+
+GPU_NAMES = [name for gpu in GPUS for name in (gpu.name, *gpu.aliases)]
+REFUSED_GPUS = [name for kind, name in REFUSED if kind == "gpus"]
+
+
+@pytest.mark.parametrize("form", ["{}-1g.10gb", "{}x8", "{}x2"])
+@pytest.mark.parametrize("name", [*GPU_NAMES, *REFUSED_GPUS, "mi300", "MI355", "nothing5"])
+def test_every_name_that_a_refusal_proposes_is_an_entry(name, form):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(form.format(name))
+    proposed = re.search(r"; name (?:the whole one, (?:such as )?)?(.+?)(?:, or \dx(\S+) where .*)?$", str(error.value))
+    if SHIPPED.refusal("gpus", form.format(name)):
+        assert proposed
+        for said in re.split(r", | or ", proposed[1]):
+            assert SHIPPED.gpu(said).name == said
+        assert proposed[2] is None or SHIPPED.gpu(proposed[2]).name == proposed[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a100-1g.5gb", "name the whole one, a100-40-sxm, a100-80-sxm, a100-40-pcie or a100-80-pcie"),
+        ("h100-1g.10gb", "name the whole one, h100-sxm"),
+        ("MI355x8", "machine of 8 devices; name mi355x, or 8xmi355x where a number is taken"),
+        ("mi300x8", "machine of 8 devices; name mi300x, or 8xmi300x where"),
+        ("A100x8", "or 8xa100-40-sxm where"),
+        ("K80-1g.5gb", "name the whole one, such as h100-sxm"),
+    ],
+)
+def test_a_part_or_a_number_of_a_gpu_leads_to_the_gpu(name, said):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(name)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -560,7 +628,7 @@ def test_a_mig_slice_is_refused_by_any_of_its_names(name):
         (OfferFilter(nodes=("Standard_NV6ads_A10_v5",)), "is a slice of an A10: .* name standard-nv36ads-a10-v5"),
         (OfferFilter(gpus=("A100",)), "'A100' is two sizes on two boards; name a100-40-sxm, a100-80-sxm"),
         (OfferFilter(gpus=("rtx30",)), "no GPU 'rtx30' in the catalog; did you mean"),
-        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; write the number first, 4xt4"),
+        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; name t4, or 4xt4 where a number"),
     ],
 )
 def test_an_offer_of_a_refused_name_says_why(wanted, said):
