@@ -370,7 +370,7 @@ def test_an_answer_says_that_undated_prices_are_left_out_only_where_it_would_hav
     assert "(vultr)" in said(answer(catalog, offers={"gpus": ["l40s", "mi325x"]}))[0]
     assert said(answer(catalog, offers={"gpus": ["a10g"]})) == []
     assert said(estimate_workload(asked(deployment={"gpu": "1xa10g"}).fleet(), catalog)) == []
-    assert said(estimate_workload(asked(deployment={"gpu": "1xl40s"}).fleet(), catalog))
+    assert said(estimate_workload(asked(deployment={"gpu": "1xmi300x"}).fleet(), catalog))
 
 
 def test_a_gpu_whose_only_price_has_no_day_is_proposed_by_its_provider(catalog: Catalog) -> None:
