@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmplan.errors import InputError, UnknownNameError
@@ -13,6 +13,7 @@ from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
 from llmplan.support import MARKETS, gpu_and_count
+from llmplan.unpriced import without_price
 
 OPTIONS = {"gpus": "--gpu", "providers": "--provider", "regions": "--region", "nodes": "--node", "markets": "--market"}
 """The option of each field of a filter."""
@@ -85,14 +86,17 @@ def _offers(catalog: Catalog, wanted: Wanted) -> list[Offer]:
     counted = [name for name in wanted.gpus if gpu_and_count(name)[1] is not None]
     if counted:
         raise InputError(f"--gpu {counted[0]}: has a number; want the GPU alone, or a node with --node")
-    fields = {name: getattr(wanted, name) for name in OPTIONS}
-    fields["markets"] = wanted.markets or MARKETS
     try:
-        return catalog.offers(OfferFilter.model_validate(fields))
+        return catalog.offers(_filter(wanted))
     except UnknownNameError as error:
         field, _, said = str(error).partition(": ")
         option = OPTIONS.get(field.removeprefix("offers."))
         raise UnknownNameError(f"{option}: {said}" if option else str(error)) from None
+
+
+def _filter(wanted: Wanted) -> OfferFilter:
+    fields = {name: getattr(wanted, name) for name in OPTIONS}
+    return OfferFilter.model_validate({**fields, "markets": wanted.markets or MARKETS})
 
 
 def document(rows: Iterable[Priced]) -> list[dict[str, Any]]:
@@ -120,8 +124,29 @@ def document(rows: Iterable[Priced]) -> list[dict[str, Any]]:
     ]
 
 
-def missing(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
-    """Return why nothing is listed: how many prices there are when one wish is given up."""
+def remarks(catalog: Catalog, wanted: Wanted, as_of: AsOf, found: int) -> list[str]:
+    """Return what a list of `found` prices leaves out, and why it is empty."""
+    bare = without_price(wanted.gpus, catalog)
+    said = [f"no price for {name} is in the catalog; add yours with llmplan prices import" for name in bare]
+    undated = _undated(catalog, wanted, as_of)
+    if undated:
+        said.append(undated)
+    return said if found or said else [_missing(catalog, wanted, as_of)]
+
+
+def _undated(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
+    """Return how many prices are not listed because nobody knows their day, and how to see them."""
+    names = tuple(catalog.undated(_filter(wanted)))
+    out = priced(catalog, replace(wanted, providers=names), as_of) if names else []
+    if not out:
+        return ""
+    listed = ",".join(dict.fromkeys(sorted(row.offer.provider for row in out)))
+    prices, shown = ("1 price", "it") if len(out) == 1 else (f"{len(out)} prices", "them")
+    return f"{prices} of an unknown day left out; --provider {listed} shows {shown}"
+
+
+def _missing(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
+    """Return how many prices there are when one wish is given up."""
     said = []
     for name in wanted.given():
         fewer = {field: getattr(wanted, field) for field in wanted.__slots__ if field != name}

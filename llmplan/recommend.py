@@ -328,7 +328,7 @@ def _by_provider(found: Found, mix: Mix) -> dict[str, list[Column]]:
 
 
 def _why_not(setting: Setting, found: Found) -> Infeasible:
-    return infeasible(setting.fleet, found, lambda fleet, lossy: _retry(setting, fleet, lossy))
+    return infeasible(setting.fleet, found, lambda fleet, lossy: _retry(setting, fleet, lossy), setting.catalog)
 
 
 def _retry(setting: Setting, fleet: Fleet, allow_lossy: bool) -> Found:

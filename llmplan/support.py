@@ -18,7 +18,7 @@ from llmplan.spec.lengths import Lengths
 from llmplan.spec.messages import dotted
 from llmplan.spec.plan import Plan, Pool
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Fleet, Limits, OfferFilter, Traffic, TrafficClass, Workload
+from llmplan.spec.workload import Fleet, Limits, OfferFilter, OneOffer, Traffic, TrafficClass, Workload
 
 Steps = tuple[str | int, ...]
 Place = Callable[[Steps], str]
@@ -56,7 +56,7 @@ def offer_filter(fleet: Fleet) -> OfferFilter:
     if wanted.offer is None:
         return offers.model_copy(update={"gpus": gpus})
     provider, node, region, market = _offer_parts(wanted.offer)
-    return OfferFilter(providers=(provider,), nodes=(node,), regions=(region,), markets=(market,), gpus=gpus)
+    return OneOffer(providers=(provider,), nodes=(node,), regions=(region,), markets=(market,), gpus=gpus)
 
 
 def _offer_parts(name: str) -> tuple[str, str, str, Market]:
@@ -229,7 +229,7 @@ def check_names(fleet: Fleet, catalog: Catalog, where: str, place: Place) -> Non
 
 def _check_offer(name: str, catalog: Catalog) -> None:
     provider, node, region, market = _offer_parts(name)
-    wanted = OfferFilter(providers=(provider,), nodes=(node,), regions=(region,), markets=MARKETS)
+    wanted = OneOffer(providers=(provider,), nodes=(node,), regions=(region,), markets=MARKETS)
     known = [offer.name for offer in catalog.offers(wanted)]
     if not any(offer.endswith(f"/{market}") for offer in known):
         advice = near(name, known) or "llmplan catalog list offers shows them"

@@ -21,7 +21,7 @@ from llmplan.spec.base import Spec, folded
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
-from llmplan.spec.messages import read_as
+from llmplan.spec.messages import dotted, read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
 from llmplan.spec.terms import Owning
@@ -57,6 +57,7 @@ class _Sheet(NamedTuple):
     """Shipped, and of an unknown day."""
     sheet: PriceSheet | None
     """As it was read, where it may hold more than plain prices."""
+    path: Traversable
 
     def terms(self, node: str, region: str, market: Market) -> tuple[int | None, float | None]:
         """Return what an offer knows beside its price: nodes to be had, and the price in the dearest zone. [USD/h]"""
@@ -89,6 +90,7 @@ class Catalog:
         self._entries: dict[tuple[str, str], Spec] = {}
         self._listed: dict[str, dict[str, Traversable]] = {}
         self._facts: dict[tuple[str, str], dict[str, str]] = {}
+        self._sheets: dict[str, PriceSheet] = {}
 
     @classmethod
     def with_folders(cls, paths: Sequence[str]) -> Catalog:
@@ -157,7 +159,7 @@ class Catalog:
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
+                sheet = self._sheet(name, path)
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
@@ -166,9 +168,18 @@ class Catalog:
         """Names that are known and not modeled, with the reason."""
         return read_as(Refused, self._read(self._shipped / "hardware" / "refused.yaml", "hardware/refused.yaml"))
 
-    def undated(self) -> list[str]:
-        """Return the providers whose shipped prices have no day: they count only when they are named."""
-        return [sheet.provider for sheet in self._price_rows if sheet.undated]
+    def undated(self, wanted: OfferFilter) -> Counter[str]:
+        """Return the shipped prices of an unknown day that a filter would keep if it named their provider.
+
+        Returns
+        -------
+        Number of prices by provider; none where the filter names a provider or a node.
+        """
+        names = tuple(sheet.provider for sheet in self._price_rows if sheet.undated)
+        if wanted.providers or wanted.nodes or not names:
+            return Counter()
+        named = wanted.model_copy(update={"providers": names})
+        return Counter(row[0].provider for row in self._allowed(named, everything=False))
 
     @cached_property
     def _price_rows(self) -> tuple[_Sheet, ...]:
@@ -179,12 +190,19 @@ class Catalog:
                 sheet = None
                 raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
                 if raw is None:
-                    sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
+                    sheet = self._sheet(name, path)
                     raw = (sheet.provider, sheet.snapshot, sheet.rows())
                 provider, snapshot, rows = raw
                 undated = snapshot is None and self._is_shipped(path)
-                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet))
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet, path))
         return tuple(sheets[name] for name in sorted(sheets))
+
+    def _sheet(self, name: str, path: Traversable) -> PriceSheet:
+        """Return a price sheet as it stands, read once."""
+        key = str(path)
+        if key not in self._sheets:
+            self._sheets[key] = read_as(PriceSheet, self._read(path, self._where(path, f"{PRICES}/{name}.yaml")))
+        return self._sheets[key]
 
     def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
         """Return every offer that `wanted` allows, in a fixed order.
@@ -244,10 +262,13 @@ class Catalog:
             trusted = everything or bool(wanted.providers) or not sheet.undated
             chosen: dict[str, Node | None] = {}
             for name, region, market, usd in sheet.rows:
-                if market not in wanted.markets or (wanted.regions and region not in wanted.regions):
+                if market not in wanted.markets or not wanted.keeps_region(region):
                     continue
                 if name not in chosen:
-                    chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                    try:
+                        chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                    except UnknownNameError as error:
+                        raise UnknownNameError(f"{self._blamed(sheet, name)}: {error}") from None
                 node = chosen[name]
                 if node is not None:
                     yield sheet, node, region, market, usd
@@ -262,6 +283,19 @@ class Catalog:
         node = self.node(name)
         open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
         return node if open_to_all else None
+
+    def _blamed(self, sheet: _Sheet, name: str) -> str:
+        """Return which file says an unknown name: the price sheet that of a node, or the node that of its GPU."""
+        try:
+            node = self.node(name).name
+        except UnknownNameError:
+            folder, path = PRICES, sheet.path
+            steps: tuple[str, ...] = ("offers", name)
+        else:
+            folder, steps = KINDS["nodes"][0], ("gpu",)
+            path = self._paths(folder)[node]
+        raw = self._read(path, self._where(path, f"{folder}/{path.name}"))
+        return f"{raw.place(steps)}: {dotted(steps)}"
 
     def _check_filter(self, wanted: OfferFilter) -> None:
         for field in ("providers", "regions"):
@@ -361,7 +395,7 @@ class Catalog:
         cached = self._entries.get((kind, stem))
         if isinstance(cached, noun):
             return cached
-        where = f"{KINDS[kind][0]}/{stem}.yaml"
+        where = self._where(paths[stem], f"{KINDS[kind][0]}/{stem}.yaml")
         entry = read_as(noun, self._read(paths[stem], where))
         own = getattr(entry, "name", getattr(entry, "gpu", stem))
         if own != stem:
@@ -375,6 +409,10 @@ class Catalog:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{where}: cannot be read ({error})") from None
         return read_yaml(text, where, trusted=self._is_shipped(path))
+
+    def _where(self, path: Traversable, inside: str) -> str:
+        """Return a file as messages name it: the user's own with its folder, a shipped one by its place in the data."""
+        return inside if self._is_shipped(path) else str(path)
 
     def _is_shipped(self, path: Traversable) -> bool:
         """Return whether a file is one of the project's own: plain, and in order."""

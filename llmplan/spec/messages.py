@@ -61,6 +61,11 @@ def explain(error: ValidationError, model: type[BaseModel], raw: YamlText) -> st
     return f"{where}: {key + ': ' if key else ''}{_said(first, model, path)}{tail}"
 
 
+def complaint(error: ValidationError) -> str:
+    """Return the first complaint of `error` about a value that stands alone."""
+    return _said(error.errors(include_url=False, include_context=True)[0], BaseModel, ())
+
+
 def dotted(path: Path) -> str:
     """Return a path as people write it: `offers.gpus[0]`."""
     text = ""

@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmplan.cli import folders
+from llmplan.cli import folders, prices
 from llmplan.cli.app import main
 
 SPOT = ("prices", "list", "--gpu", "h100", "--market", "spot")
@@ -121,8 +123,87 @@ def test_formats_tell_the_same() -> None:
 def test_no_price_is_an_empty_list_and_a_hint() -> None:
     ran = good("prices", "list", "--gpu", "h100", "--max-usd-per-gpu-hour", "0.01", "--json")
     assert json.loads(ran.out) == []
-    assert ran.err.startswith("no price is all of that; ")
+    assert ran.err.startswith("note       no price is all of that; ")
     assert "without --max-usd-per-gpu-hour" in ran.err
+
+
+def test_prices_of_an_unknown_day_are_left_out_aloud() -> None:
+    ran = good("prices", "list", "--gpu", "mi325x")
+    assert ran.out == "0 prices\n"
+    assert ran.err == "note       1 price of an unknown day left out; --provider vultr shows it\n"
+    assert "36.92" in good("prices", "list", "--gpu", "mi325x", "--provider", "vultr").out
+    every = good("prices", "list", "-f", "csv")
+    undated = "note       17 prices of an unknown day left out; --provider digitalocean,hotaisle,jarvislabs,vultr shows"
+    assert undated in every.err
+    offers = json.loads(good("catalog", "list", "offers", "-f", "json").out)
+    assert len(offers) - 17 == len(every.out.splitlines()) - 1
+    assert "unknown day" not in good("prices", "list", "--gpu", "mi325x", "--max-usd-per-gpu-hour", "1").err
+
+
+def test_a_gpu_that_nobody_rents_is_said() -> None:
+    ran = good("prices", "list", "--gpu", "trainium2")
+    assert ran.err == "note       no price for trainium2 is in the catalog; add yours with llmplan prices import\n"
+    both = good("prices", "list", "--gpu", "trainium2,b200", "-f", "csv")
+    assert "no price for trainium2" in both.err
+    assert "b200" in both.out
+
+
+def test_a_price_of_every_region_is_listed_for_any_region() -> None:
+    crusoe = rows("prices", "list", "--provider", "crusoe")
+    assert {row["region"] for row in crusoe} == {"all"}
+    assert rows("prices", "list", "--provider", "crusoe", "--region", "us-east-1") == crusoe
+
+
+def test_a_plan_of_a_region_takes_imported_prices_of_every_region(at: Path) -> None:
+    (at / "z.csv").write_text("provider,node,upfront,term_months\nz,p5.48xlarge,10,12\n", "utf-8")
+    good("prices", "import", "z.csv", "--snapshot", "2026-08-31", "--output-dir", "mine")
+    wanted = ("recommend", "w.yaml", "--catalog", "mine", "--set", "offers.regions=[us-east-1]")
+    assert [one["offer"] for one in rows(*wanted)["plan"]["rentals"]] == ["z/p5.48xlarge/any/reserved"]
+
+
+def test_a_limit_shows_the_cheapest() -> None:
+    every = rows("prices", "list")
+    assert rows("prices", "list", "--limit", "3") == every[:3]
+    assert rows("prices", "list", "--limit", "0") == every
+    assert "not shown" not in good("prices", "list", "-q").out
+    few = good("prices", "list", "--gpu", "h100", "--limit", "2", "-q").out
+    assert few.splitlines()[0].endswith(" prices, the cheapest 2")
+    assert " dearer ones are not shown; --limit 0 shows all" in few
+    assert rows("prices", "list") == every
+
+
+@pytest.mark.parametrize(
+    ("kind", "terminal", "most"), [("table", True, 100), ("table", False, None), ("csv", True, None)]
+)
+def test_how_many_are_shown_unasked(
+    kind: str, terminal: bool, most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert prices._most(None, kind) == most
+    assert prices._most(7, kind) == 7
+    assert prices._most(0, kind) is None
+
+
+@pytest.mark.parametrize("streams", ["stdout", "both"])
+def test_a_reader_that_leaves_early_is_no_error(streams: str) -> None:
+    command = [sys.executable, "-m", "llmplan", "prices", "list", "--gpu", "trainium2,h100"]
+    read, write = os.pipe()
+    os.close(read)
+    err = write if streams == "both" else subprocess.PIPE
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(command, stdout=write, stderr=err, env=where, check=False, timeout=60)
+    os.close(write)
+    assert ran.returncode == 0
+    assert "rror" not in (ran.stderr or b"").decode()
+
+
+def test_an_error_that_nobody_reads_keeps_its_code() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "llmplan", "prices", "list", "--limit", "-1"]
+    assert subprocess.run(command, stderr=write, env=where, check=False, timeout=60).returncode == 2
+    os.close(write)
 
 
 def test_old_prices_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

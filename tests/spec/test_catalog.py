@@ -16,7 +16,7 @@ from llmplan.spec.hardware import plain_rows
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Gqa, Model
 from llmplan.spec.parameters import active_parameters, parameters
-from llmplan.spec.workload import OfferFilter
+from llmplan.spec.workload import OfferFilter, OneOffer
 from llmplan.spec.yaml_files import read_yaml
 
 SHIPPED = Catalog()
@@ -411,7 +411,7 @@ def test_a_newer_device_of_a_provider_costs_no_less(provider):
 
 def test_a_sheet_has_a_day_or_says_that_it_has_none():
     undated = {sheet.provider for sheet in SHIPPED.prices if sheet.snapshot is None}
-    assert undated == {"digitalocean", "hotaisle", "jarvislabs", "vultr"} == set(SHIPPED.undated())
+    assert undated == {"digitalocean", "hotaisle", "jarvislabs", "vultr"} == set(SHIPPED.undated(OfferFilter()))
     for sheet in SHIPPED.prices:
         text = (FOLDER / f"hardware/prices/{sheet.provider}.yaml").read_text("utf-8")
         assert ("unknown day" in text.splitlines()[0]) == (sheet.snapshot is None)
@@ -422,6 +422,35 @@ def test_prices_of_an_unknown_day_count_only_when_they_are_named():
     assert {o.provider for o in SHIPPED.offers(OfferFilter(providers=("vultr",)))} == {"vultr"}
     assert {o.provider for o in SHIPPED.offers(OfferFilter(nodes=("gpu-h100x8-640gb",)))} == {"digitalocean"}
     assert "vultr" not in {o.provider for o in SHIPPED.offers(OfferFilter(gpus=("mi300x",)))}
+
+
+def test_prices_of_an_unknown_day_are_counted_as_the_filter_would_keep_them():
+    every = SHIPPED.undated(OfferFilter())
+    assert every.total() == len(SHIPPED.offers(OfferFilter(providers=tuple(every))))
+    assert SHIPPED.undated(OfferFilter(gpus=("mi325x",))) == {"vultr": 1}
+    assert not SHIPPED.undated(OfferFilter(gpus=("b300",)))
+    assert not SHIPPED.undated(OfferFilter(providers=("aws",)))
+    assert not SHIPPED.undated(OfferFilter(nodes=("gpu-h100x8-640gb",)))
+
+
+def test_a_price_of_every_region_is_kept_by_any_region():
+    assert {o.region for o in SHIPPED.offers(OfferFilter(providers=("crusoe",)))} == {"all"}
+    for region in ("us-east-1", "eastus"):
+        kept = SHIPPED.offers(OfferFilter(regions=(region,)))
+        assert {o.region for o in kept} == {region, "all"}
+        assert [o for o in kept if o.provider == "crusoe"] == SHIPPED.offers(OfferFilter(providers=("crusoe",)))
+
+
+def test_an_offer_named_in_full_is_that_offer_and_no_other(tmp_path):
+    (tmp_path / "hardware/prices").mkdir(parents=True)
+    (tmp_path / "hardware/prices/z.yaml").write_text(
+        "provider: z\nsnapshot: 2026-10-01\nsource: x\noffers:\n  p5.48xlarge:\n"
+        "    any: {on_demand: 1 USD/h}\n    berlin: {on_demand: 2 USD/h}\n"
+    )
+    catalog = Catalog([tmp_path])
+    wanted = {"providers": ("z",), "regions": ("berlin",)}
+    assert [o.region for o in catalog.offers(OfferFilter(**wanted))] == ["any", "berlin"]
+    assert [o.region for o in catalog.offers(OneOffer(**wanted))] == ["berlin"]
 
 
 def test_rows_of_a_sheet_read_in_haste_are_those_read_with_care():
