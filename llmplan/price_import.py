@@ -207,15 +207,15 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
 def _less(terms: Terms, change: Change) -> Terms:
     """Return terms with a discount, or a commitment at one, and the count of nodes that it holds for."""
     listed = usd_per_hour_of(terms)
-    usd = round(listed * (1 - change.discount), 6)
     note = f"{listed:g} USD/h less {100 * change.discount:g} %" if change.discount else ""
     if change.term_s:
+        usd = round(listed * (1 - change.discount), 6)
         return Reservation.model_construct(
             upfront_usd=0.0, usd_per_hour=usd, term_s=change.term_s, available=change.available, note=note
         )
     available = terms.available if change.available is None else change.available
     if isinstance(terms, Quote):
-        return terms.model_copy(update={"usd_per_hour": usd, "available": available, "note": note or terms.note})
+        return terms.less(change.discount).model_copy(update={"available": available, "note": note or terms.note})
     if change.discount:
         raise change.cells.wrong("discount_percent", "goes with a price, not with a reservation or an owned machine")
     return terms.model_copy(update={"available": available})

@@ -151,13 +151,17 @@ def _price(cells: Cells, node: Node) -> float:
 
 def _quote(cells: Cells, node: Node) -> Quote:
     listed, discount = _price(cells, node), cells.share("discount_percent")
-    less = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
-    return Quote.model_construct(
-        usd_per_hour=round(listed * (1 - discount), 6),
-        highest_usd_per_hour=cells.number("highest_usd_per_hour") if cells.has("highest_usd_per_hour") else None,
+    said = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
+    highest = cells.number("highest_usd_per_hour") if cells.has("highest_usd_per_hour") else None
+    if highest is not None and round(highest, 6) < round(listed, 6):
+        raise cells.wrong("highest_usd_per_hour", f"is less than the price, {listed:g}; want that of the dearest zone")
+    quote = Quote.model_construct(
+        usd_per_hour=listed,
+        highest_usd_per_hour=highest,
         available=cells.count("available", least=0),
-        note=_note(cells, less),
+        note=_note(cells, said),
     )
+    return quote.less(discount)
 
 
 def _note(cells: Cells, *said: str) -> str:

@@ -26,9 +26,18 @@ SKY = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Region,Pric
 HUNT = "instance_name,location,price,cpu,memory,gpu_count,gpu_name,gpu_memory,spot"
 
 
-def table(*lines: str, rates: dict[str, float] | None = None, **asked: object) -> Imported:
+def table(*lines: str, rates: dict[str, float] | None = None, catalog: Catalog = SHIPPED, **asked: object) -> Imported:
     said = Asked(**{"snapshot": DAY, "dated": True, "tag": "q.csv", "provider": "acme"} | asked)  # type: ignore[arg-type]
-    return imported("\n".join(lines) + "\n", "q.csv", SHIPPED, said, rates or {})
+    return imported("\n".join(lines) + "\n", "q.csv", catalog, said, rates or {})
+
+
+def own_catalog(node: str = "p5.48xlarge", offer: str = "on_demand: 50 USD/h") -> Catalog:
+    """Return the catalog with a sheet of acme's that prices one node."""
+    catalog = Catalog()
+    text = f"provider: acme\nsnapshot: 2026-11-01\nsource: quote\noffers:\n  {node}:\n    oslo:\n      {offer}\n"
+    sheet = read_as(PriceSheet, read_yaml(text, "acme.yaml"))
+    catalog.__dict__["prices"] = (sheet, *SHIPPED.prices)  # in the place of the cached property
+    return catalog
 
 
 def usd(found: Imported) -> dict[str, float]:
@@ -105,6 +114,20 @@ def test_a_discount_for_all_nodes_gives_way_to_that_of_one() -> None:
     aws = {name: price for name, price in LISTED.items() if name.startswith("aws/") and name.endswith("on_demand")}
     assert found[f"{P5}/on_demand"] == pytest.approx(aws.pop(f"{P5}/on_demand") / 2)
     assert {name: found[name] for name in aws} == pytest.approx({name: 0.9 * price for name, price in aws.items()})
+
+
+SPREAD = "node,price_per_hour,highest_usd_per_hour,market,discount_percent"
+
+
+def test_a_discount_is_taken_off_in_the_dearest_zone_too() -> None:
+    quote = only(table(SPREAD, "p5.48xlarge,20,40,spot,50"))
+    assert isinstance(quote, Quote)
+    assert (quote.usd_per_hour, quote.highest_usd_per_hour) == (10, 20)
+    catalog = own_catalog(offer="spot: {usd_per_hour: 20 USD/h, highest_usd_per_hour: 40 USD/h, zones: 2}")
+    found = table("node,market,discount_percent", "*,spot,50", catalog=catalog)
+    quote = only(found)
+    assert isinstance(quote, Quote)
+    assert (quote.usd_per_hour, quote.highest_usd_per_hour, quote.zones) == (10, 20, 2)
 
 
 def test_a_discount_for_a_commitment_is_beside_the_listed_price() -> None:
@@ -286,6 +309,7 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (("node,price_per_hour", "p5.48xlarge,cheap"), "q.csv:2: price_per_hour: 'cheap' is no number"),
         (("node,price_per_hour", 'p5.48xlarge,"1,5"'), "q.csv:2: price_per_hour: '1,5' is no number; want one such as"),
         (("node,price_per_hour", "p5.48xlarge,-1"), "q.csv:2: price_per_hour: -1 is out of range; want 0 or more"),
+        ((SPREAD, "p5.48xlarge,40,20,spot,"), "q.csv:2: highest_usd_per_hour: is less than the price, 40; want that"),
         (("node,price_per_hour", "p5.48xlarge,1e999"), "q.csv:2: price_per_hour: 1e999 is out of range"),
         (
             ("node,price_per_hour,price_per_gpu_hour", "p5.48xlarge,16,3"),

@@ -37,9 +37,24 @@ class Quote(Spec):
     """Nodes that can be had; null: no cap is known."""
     note: str = ""
 
+    @model_validator(mode="after")
+    def _rises(self) -> Quote:
+        if self.highest_usd_per_hour is not None and self.highest_usd_per_hour < self.usd_per_hour:
+            raise ValueError("highest_usd_per_hour: less than usd_per_hour; want the price in the dearest zone")
+        return self
+
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
         return {"price": self.usd_per_hour}
+
+    def less(self, discount: float) -> Quote:
+        """Return the same with a share taken off in every zone."""
+        highest = self.highest_usd_per_hour
+        off = {
+            "usd_per_hour": round(self.usd_per_hour * (1 - discount), 6),
+            "highest_usd_per_hour": None if highest is None else round(highest * (1 - discount), 6),
+        }
+        return self.model_copy(update=off)
 
 
 class Reservation(Spec):

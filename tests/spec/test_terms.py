@@ -99,6 +99,11 @@ def test_a_day_may_be_unknown() -> None:
     ("old", "new", "said"),
     [
         ("55.04 USD/h", "55.04", "mine.yaml:7: offers.p5.48xlarge.us-east-1.on_demand: 55.04 has no unit"),
+        (
+            "highest_usd_per_hour: 55",
+            "highest_usd_per_hour: 5",
+            "mine.yaml:8: .*1.spot: highest_usd_per_hour: less",
+        ),
         ("term_s: 1 year", "term_s: 0 s", "mine.yaml:9: offers.p5.48xlarge.us-east-1.reserved: term_s: 0 is no term"),
         ("life_s: 1 year", "life_s: 0 s", "mine.yaml:10: .*1.owned: life_s: 0 is no life"),
         ("pue: 1.5", "pue: 0.5", "mine.yaml:10: .*owned.pue: 0.5 is out of range; want 1"),
