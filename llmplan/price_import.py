@@ -178,7 +178,10 @@ def _one(key: Key, entries: Sequence[Entry]) -> float | Terms:
 
 
 def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> dict[Key, float | Terms]:
-    """Return the prices of a sheet with discounts and counts; a row that names a node goes before one for all."""
+    """Return the prices of a sheet with discounts and counts; a row that names a node goes before one for all.
+
+    What the narrower row leaves open stays as the wider one has it; commitments of different lengths are not mixed.
+    """
     offers: dict[Key, float | Terms] = {
         (node, region, market): price
         for node, regions in base.usd_per_hour.items()
@@ -186,6 +189,7 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
         for market, price in markets.items()
     }
     listed = dict(offers)
+    made: dict[Key, tuple[Key, Change]] = {}
     for change in sorted(changes, key=lambda c: (c.node != "*", c.region is not None)):
         node = None if change.node == "*" else change.node
         if node is not None and node not in base.usd_per_hour:
@@ -200,23 +204,25 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
             raise change.cells.wrong("node", f"{base.provider} has no {what} to change (llmplan prices list)")
         for key in found:
             target: Key = (key[0], key[1], "reserved") if change.term_s else key
-            offers[target] = _less(terms_of(listed[key]), change)
-    return offers
+            origin, wider = made.get(target, (key, change))
+            alike = origin == key and wider.term_s == change.term_s
+            made[target] = key, change.over(wider) if alike else change
+    return offers | {target: _less(terms_of(listed[key]), change) for target, (key, change) in made.items()}
 
 
 def _less(terms: Terms, change: Change) -> Terms:
     """Return terms with a discount, or a commitment at one, and the count of nodes that it holds for."""
-    listed = usd_per_hour_of(terms)
-    note = f"{listed:g} USD/h less {100 * change.discount:g} %" if change.discount else ""
+    listed, discount = usd_per_hour_of(terms), change.discount or 0.0
+    note = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
     if change.term_s:
-        usd = round(listed * (1 - change.discount), 6)
+        usd = round(listed * (1 - discount), 6)
         return Reservation.model_construct(
             upfront_usd=0.0, usd_per_hour=usd, term_s=change.term_s, available=change.available, note=note
         )
     available = terms.available if change.available is None else change.available
     if isinstance(terms, Quote):
-        return terms.less(change.discount).model_copy(update={"available": available, "note": note or terms.note})
-    if change.discount:
+        return terms.less(discount).model_copy(update={"available": available, "note": note or terms.note})
+    if discount:
         raise change.cells.wrong("discount_percent", "goes with a price, not with a reservation or an owned machine")
     return terms.model_copy(update={"available": available})
 

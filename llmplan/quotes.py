@@ -246,7 +246,7 @@ def _change(cells: Cells, asked: Asked) -> Change:
         node=cells.text("node") or "*",
         region=_region(cells),
         market=_said_market(cells) or "on_demand",
-        discount=cells.share("discount_percent"),
+        discount=cells.share("discount_percent") if cells.has("discount_percent") else None,
         term_s=_months(cells, "term_months") if cells.has("term_months") else None,
         available=cells.count("available", least=0),
     )

@@ -139,6 +139,32 @@ def test_a_discount_for_a_commitment_is_beside_the_listed_price() -> None:
     assert (terms.available, terms.term_s) == (3, 3 * 31536000)
 
 
+CHANGES = "provider,node,region,market,discount_percent,term_months,available"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_row_for_one_node_leaves_open_is_as_the_row_for_all_has_it(turned: bool) -> None:
+    lines = ["aws,*,,on_demand,10,,", "aws,p5.48xlarge,,on_demand,,,4", "aws,p5.48xlarge,us-east-1,,,,3"]
+    found = table(CHANGES, *(reversed(lines) if turned else lines))
+    assert usd(found)[f"{P5}/on_demand"] == pytest.approx(0.9 * LISTED[f"{P5}/on_demand"])
+    assert found.sheets[0].terms("p5.48xlarge", "us-east-1", "on_demand").available == 3
+    assert found.sheets[0].terms("g6e.xlarge", "us-east-1", "on_demand").available is None
+
+
+def test_a_discount_of_nothing_is_one() -> None:
+    found = usd(table(CHANGES, "aws,*,,,10,,", "aws,p5.48xlarge,,,0,,"))
+    assert found[f"{P5}/on_demand"] == LISTED[f"{P5}/on_demand"]
+
+
+def test_commitments_of_one_length_are_merged_and_of_others_are_not() -> None:
+    rows = {"36": (0.75, 3), "12": (1.0, 3)}
+    for months, (share, nodes) in rows.items():
+        found = table(CHANGES, "aws,*,,,25,36,", f"aws,p5.48xlarge,,,,{months},3", "aws,*,,,10,,")
+        assert usd(found)[f"{P5}/reserved"] == pytest.approx(share * LISTED[f"{P5}/on_demand"])
+        assert usd(found)[f"{P5}/on_demand"] == pytest.approx(0.9 * LISTED[f"{P5}/on_demand"])
+        assert found.sheets[0].terms("p5.48xlarge", "us-east-1", "reserved").available == nodes
+
+
 def test_a_quota_changes_no_price() -> None:
     found = table("provider,node,available", "aws,p5.48xlarge,7")
     assert usd(found) == {name: price for name, price in LISTED.items() if name.startswith("aws/")}
