@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 
 from llmplan.errors import InputError, UnknownNameError
-from llmplan.price_rows import ANYWHERE, Asked, Entry, Nodes, Read, SkippedError, provider_of
+from llmplan.price_rows import ANYWHERE, Asked, Entry, Nodes, Read, SkippedError, provider_of, slug
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Gpu, Market, Node
 from llmplan.spec.price_cells import Cells, Table
@@ -103,13 +103,15 @@ def _node(
     name, said, gpus = (cells.text(column) for column in columns)
     if not said or not gpus or not name:
         raise SkippedError("no GPU")
+    if not slug(name):
+        raise SkippedError(f"node {name}, which is no name")
     count = _number(cells, columns[2])
     if count < 1 or count != int(count):
         raise SkippedError(f"{gpus} of a GPU")
     gpu = _gpu(said, about, memory_bytes, nodes)
     provider = provider_of(cells, asked)
     for called in (name, f"{provider}-{name}"):
-        known = nodes.known(called)
+        known = nodes.known(called) or nodes.taken(called)
         if known is None:
             host = {
                 "vcpus": int(_number(cells, "vCPUs") or _number(cells, "cpu")) or None,

@@ -126,12 +126,19 @@ class Nodes:
 
     def known(self, name: str) -> Node | None:
         """Return the node of the catalog, or of an earlier row, that a name means."""
+        return self._listed(name) or self.new.get(slug(name))
+
+    def taken(self, name: str) -> Node | None:
+        """Return the node of the catalog whose name a new one would get."""
+        return self._listed(slug(name)) if slug(name) else None
+
+    def _listed(self, name: str) -> Node | None:
         if name not in self.seen:
             try:
                 self.seen[name] = self.catalog.node(name)
             except UnknownNameError:
                 self.seen[name] = None
-        return self.seen[name] or self.new.get(slug(name))
+        return self.seen[name]
 
     def add(self, name: str, provider: str, gpu: str, gpus: int, host: Mapping[str, Any]) -> Node:
         """Return a new node of some GPUs on a host, of which what is not known stays null."""

@@ -106,7 +106,9 @@ def _node(cells: Cells, nodes: Nodes, provider: str) -> Node:
             advice = near(name, nodes.catalog.names("nodes"))
             said = f"no node {name!r} in the catalog"
             raise cells.wrong("node", f"{said}; {advice or 'of a new one give gpu and gpus'}")
-        return nodes.add(name, provider, gpu, gpus, _host(cells))
+        known = nodes.taken(name)
+        if known is None:
+            return nodes.add(name, provider, gpu, gpus, _host(cells))
     if (gpu or known.gpu, gpus or known.gpus) != (known.gpu, known.gpus):
         has = f"{known.name} has {known.gpus} {known.gpu}"
         row = f"{gpus or known.gpus} {gpu or known.gpu}"

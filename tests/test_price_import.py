@@ -268,6 +268,18 @@ def test_a_name_that_the_catalog_has_for_another_shape_gets_the_provider_before_
     assert [node.name for node in found.nodes] == ["acme-p5.48xlarge"]
 
 
+def test_a_name_that_would_become_one_of_the_catalog_is_held_to_its_shape() -> None:
+    row = "{},{},{},1,1,oslo,1,,,"
+    found = sky(row.format("p5.48xlarge*", "L4", 1), row.format("P5_48xlarge)", "H100", 8), row.format("*", "L4", 1))
+    assert [(node.name, node.gpu) for node in found.nodes] == [
+        ("acme-p5.48xlarge", "l4"),
+        ("p5-48xlarge", "h100-sxm"),  # not p5.48xlarge
+    ]
+    assert found.read.skipped == {"node *, which is no name": [4]}
+    same = table("node,gpu,gpus,price_per_hour", "p5.48xlarge*,h100,8,40")
+    assert (same.nodes, usd(same)) == ((), {"acme/p5.48xlarge/any/on_demand": 40})
+
+
 def test_rows_that_cannot_be_used_are_counted_by_reason() -> None:
     found = sky(
         "a,H100,8,1,1,r,24,,,",
@@ -332,6 +344,11 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (("gpu,gpus,price_per_hour", "h10,8,1"), "q.csv:2: gpu: no GPU 'h10' in the catalog; did you mean"),
         (("gpu,price_per_hour", "h100,1"), "q.csv:2: node: missing; name one, or give gpu and gpus"),
         (("node,gpus,price_per_hour", "p5.48xlarge,4,1"), "q.csv:2: gpu: p5.48xlarge has 8 h100-sxm, this row says 4"),
+        (
+            ("node,gpu,gpus,price_per_hour", "p5.48xlarge*,l4,1,1"),
+            "q.csv:2: gpu: p5.48xlarge has 8 h100-sxm, this row says 1 l4; give the node another name",
+        ),
+        (("node,price_per_hour", "p5.48xlarge*,1"), "q.csv:2: node: no node 'p5.48xlarge*' in the catalog; did you"),
         (("node,price_per_hour", "p5.48xlarge,cheap"), "q.csv:2: price_per_hour: 'cheap' is no number"),
         (("node,price_per_hour", 'p5.48xlarge,"1,5"'), "q.csv:2: price_per_hour: '1,5' is no number; want one such as"),
         (("node,price_per_hour", "p5.48xlarge,-1"), "q.csv:2: price_per_hour: -1 is out of range; want 0 or more"),
