@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from llmplan.errors import InputError, near
+from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.foreign_prices import GPUHUNT, SKYPILOT, gpuhunt_rows, skypilot_rows
 from llmplan.freshness import AsOf
 from llmplan.price_list import Priced
@@ -183,7 +183,7 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
     What the narrower row leaves open stays as the wider one has it; commitments of different lengths are not mixed.
     """
     offers: dict[Key, float | Terms] = {
-        (node, region, market): price
+        (_name(node, base, catalog), region, market): price
         for node, regions in base.usd_per_hour.items()
         for region, markets in regions.items()
         for market, price in markets.items()
@@ -191,9 +191,7 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
     listed = dict(offers)
     made: dict[Key, tuple[Key, Change]] = {}
     for change in sorted(changes, key=lambda c: (c.node != "*", c.region is not None)):
-        node = None if change.node == "*" else change.node
-        if node is not None and node not in base.usd_per_hour:
-            node = catalog.node(node).name
+        node = None if change.node == "*" else _named(change, catalog)
         found = [
             key
             for key in listed
@@ -208,6 +206,21 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
             alike = origin == key and wider.term_s == change.term_s
             made[target] = key, change.over(wider) if alike else change
     return offers | {target: _less(terms_of(listed[key]), change) for target, (key, change) in made.items()}
+
+
+def _name(node: str, base: PriceSheet, catalog: Catalog) -> str:
+    """Return the catalog's name of a node, which a sheet may call by another."""
+    try:
+        return catalog.node(node).name
+    except UnknownNameError as error:
+        raise InputError(f"prices of {base.provider}: offers.{node}: {error}") from None
+
+
+def _named(change: Change, catalog: Catalog) -> str:
+    try:
+        return catalog.node(change.node).name
+    except UnknownNameError as error:
+        raise change.cells.wrong("node", str(error)) from None
 
 
 def _less(terms: Terms, change: Change) -> Terms:

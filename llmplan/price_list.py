@@ -65,30 +65,23 @@ def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
     LlmplanError
         No price has such a name, or a GPU comes with a number.
     """
-    sheets = {sheet.provider: sheet for sheet in catalog.prices}
+    sources = {sheet.provider: sheet.source for sheet in catalog.prices}
     rows = []
-    for offer in _offers(catalog, wanted):
-        sheet = sheets[offer.provider]
-        terms = sheet.terms(_written(sheet.usd_per_hour, offer.node.name, catalog), offer.region, offer.market)
-        row = Priced.of(offer, terms, sheet.source, as_of)
+    for offer, terms in _offers(catalog, wanted):
+        row = Priced.of(offer, terms, sources[offer.provider], as_of)
         if wanted.max_usd_per_gpu_hour is None or row.usd_per_gpu_hour <= wanted.max_usd_per_gpu_hour:
             rows.append(row)
     return sorted(rows, key=lambda row: (row.usd_per_gpu_hour, row.offer.name))
 
 
-def _written(nodes: Iterable[str], name: str, catalog: Catalog) -> str:
-    """Return the name under which a sheet has a node: its own, or an alias."""
-    return name if name in nodes else next(key for key in nodes if catalog.node(key).name == name)
-
-
-def _offers(catalog: Catalog, wanted: Wanted) -> list[Offer]:
+def _offers(catalog: Catalog, wanted: Wanted) -> list[tuple[Offer, Terms]]:
     counted = [name for name in wanted.gpus if gpu_and_count(name)[1] is not None]
     if counted:
         raise InputError(f"--gpu {counted[0]}: has a number; want the GPU alone, or a node with --node")
     fields = {name: getattr(wanted, name) for name in OPTIONS}
     fields["markets"] = wanted.markets or MARKETS
     try:
-        return catalog.offers(OfferFilter.model_validate(fields))
+        return catalog.offers_with_terms(OfferFilter.model_validate(fields))
     except UnknownNameError as error:
         field, _, said = str(error).partition(": ")
         option = OPTIONS.get(field.removeprefix("offers."))

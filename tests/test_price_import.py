@@ -165,6 +165,13 @@ def test_commitments_of_one_length_are_merged_and_of_others_are_not() -> None:
         assert found.sheets[0].terms("p5.48xlarge", "us-east-1", "reserved").available == nodes
 
 
+@pytest.mark.parametrize("written", ["P5.48xlarge", "p5.48xlarge"])
+@pytest.mark.parametrize("asked", ["*", "P5.48XLARGE", "p5.48xlarge"])
+def test_a_change_finds_a_node_by_any_of_its_names(written: str, asked: str) -> None:
+    found = table("node,discount_percent", f"{asked},10", catalog=own_catalog(written))
+    assert usd(found) == {"acme/p5.48xlarge/oslo/on_demand": pytest.approx(45)}
+
+
 def test_a_quota_changes_no_price() -> None:
     found = table("provider,node,available", "aws,p5.48xlarge,7")
     assert usd(found) == {name: price for name, price in LISTED.items() if name.startswith("aws/")}
@@ -392,6 +399,10 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (
             ("provider,node,discount_percent,market", "aws,p5.48xlarge,12,spot"),
             "q.csv:2: node: aws has no spot price of p5.48xlarge in any region to change",
+        ),
+        (
+            ("provider,node,discount_percent", "aws,p5.49,1"),
+            "q.csv:2: node: no node 'p5.49' in the catalog",
         ),
         (
             ("provider,node,price_per_hour", "A/B,p5.48xlarge,1"),

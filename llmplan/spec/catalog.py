@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
@@ -24,7 +24,7 @@ from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, Pric
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
-from llmplan.spec.terms import Owning
+from llmplan.spec.terms import Owning, Terms, terms_of
 from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import YamlText, read_yaml
 
@@ -57,17 +57,47 @@ class _Sheet(NamedTuple):
     """Shipped, and of an unknown day."""
     sheet: PriceSheet | None
     """As it was read, where it may hold more than plain prices."""
+    raw: YamlText | None
+    """Its text, where it was read with care."""
 
-    def terms(self, node: str, region: str, market: Market) -> tuple[int | None, float | None]:
-        """Return what an offer knows beside its price: nodes to be had, and the price in the dearest zone. [USD/h]"""
-        if self.sheet is None:
-            return None, None
-        terms = self.sheet.terms(node, region, market)
-        return terms.available, getattr(terms, "highest_usd_per_hour", None)
+    def place(self, node: str) -> str:
+        """Return where a node stands in the sheet: file, line and key."""
+        file = self.raw.place(("offers", node)) if self.raw else f"{PRICES}/{self.provider}.yaml"
+        return f"{file}: offers.{node}"
 
 
-_Allowed = tuple[_Sheet, Node, str, Market, float]
-"""A price that a filter keeps: sheet, node, region, market, price of the node. [USD/h]"""
+class _Allowed(NamedTuple):
+    """A price that a filter keeps."""
+
+    sheet: _Sheet
+    written: str
+    """Name of the node in the sheet, where it may be an alias."""
+    node: Node
+    region: str
+    market: Market
+    usd_per_hour: float
+    """Price of the node. [USD/h]"""
+
+    def terms(self) -> Terms:
+        """Return what is known beside the price."""
+        if self.sheet.sheet is None:
+            return terms_of(self.usd_per_hour)
+        return self.sheet.sheet.terms(self.written, self.region, self.market)
+
+    def offer(self) -> Offer:
+        """Return the price as an offer."""
+        terms = self.terms()
+        fields: dict[str, object] = {
+            "name": f"{self.sheet.provider}/{self.node.name}/{self.region}/{self.market}",
+            "node": self.node,
+            "region": self.region,
+            "market": self.market,
+            "usd_per_hour": self.usd_per_hour,
+            "snapshot": self.sheet.snapshot,
+            "available": terms.available,
+            "highest_usd_per_hour": getattr(terms, "highest_usd_per_hour", None),
+        }
+        return Offer.model_validate(fields, context={"base_units": True})
 
 
 @cache
@@ -176,14 +206,15 @@ class Catalog:
         sheets: dict[str, _Sheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = None
-                raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
-                if raw is None:
-                    sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
-                    raw = (sheet.provider, sheet.snapshot, sheet.rows())
-                provider, snapshot, rows = raw
+                sheet, raw = None, None
+                head = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
+                if head is None:
+                    raw = self._read(path, f"{PRICES}/{name}.yaml")
+                    sheet = read_as(PriceSheet, raw)
+                    head = (sheet.provider, sheet.snapshot, sheet.rows())
+                provider, snapshot, rows = head
                 undated = snapshot is None and self._is_shipped(path)
-                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet))
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet, raw))
         return tuple(sheets[name] for name in sorted(sheets))
 
     def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
@@ -199,11 +230,15 @@ class Catalog:
 
         Raises
         ------
-        UnknownNameError
-            The filter names a GPU, provider, region or node that no price sheet has.
+        LlmplanError
+            The filter names a GPU, provider, region or node that no price sheet has, or a sheet names no known node.
         """
-        found = [_offer(*row) for row in self._allowed(wanted, everything)]
-        return sorted(found, key=lambda o: (o.usd_per_hour, o.name))
+        return [offer for offer, _ in self.offers_with_terms(wanted, everything)]
+
+    def offers_with_terms(self, wanted: OfferFilter, everything: bool = False) -> list[tuple[Offer, Terms]]:
+        """Return the same, each with what its price follows from."""
+        found = [(row.offer(), row.terms()) for row in self._allowed(wanted, everything)]
+        return sorted(found, key=lambda pair: (pair[0].usd_per_hour, pair[0].name))
 
     def cheapest_regions(self, wanted: OfferFilter) -> tuple[list[Offer], Counter[tuple[str, int, Market]]]:
         """Return what `wanted` allows in the cheapest region of each node, provider and market; and what is left out.
@@ -220,14 +255,13 @@ class Catalog:
         cheapest: dict[tuple[str, str, Market, str], _Allowed] = {}
         others: Counter[tuple[str, int, Market]] = Counter()
         for row in self._allowed(wanted, everything=False):
-            sheet, node, region, market, usd = row
-            key = (sheet.provider, node.name, market, region if sheet.sheet else "")
+            key = (row.sheet.provider, row.node.name, row.market, row.region if row.sheet.sheet else "")
             kept = cheapest.setdefault(key, row)
             if kept is not row:
-                others[node.gpu, node.gpus, market] += 1
-                if (usd, region) < (kept[4], kept[2]):
+                others[row.node.gpu, row.node.gpus, row.market] += 1
+                if (row.usd_per_hour, row.region) < (kept.usd_per_hour, kept.region):
                     cheapest[key] = row
-        found = [_offer(*row) for row in cheapest.values()]
+        found = [row.offer() for row in cheapest.values()]
         return sorted(found, key=lambda o: (o.usd_per_hour, o.name)), others
 
     def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
@@ -247,10 +281,15 @@ class Catalog:
                 if market not in wanted.markets or (wanted.regions and region not in wanted.regions):
                     continue
                 if name not in chosen:
-                    chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                    try:
+                        node = self._chosen(name, gpus, nodes, trusted, everything)
+                    except UnknownNameError as error:
+                        raise InputError(f"{sheet.place(name)}: {error}") from None
+                    _check_alone(sheet, name, node, chosen)
+                    chosen[name] = node
                 node = chosen[name]
                 if node is not None:
-                    yield sheet, node, region, market, usd
+                    yield _Allowed(sheet, name, node, region, market, usd)
 
     def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
         """Return a node that the filter keeps: it is named, or nothing speaks against it."""
@@ -364,17 +403,11 @@ class Catalog:
         return str(path).startswith(self._own)
 
 
-def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour: float) -> Offer:
-    fields: dict[str, object] = {
-        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
-        "node": node,
-        "region": region,
-        "market": market,
-        "usd_per_hour": usd_per_hour,
-        "snapshot": sheet.snapshot,
-    }
-    fields["available"], fields["highest_usd_per_hour"] = sheet.terms(node.name, region, market)
-    return Offer.model_validate(fields, context={"base_units": True})
+def _check_alone(sheet: _Sheet, name: str, node: Node | None, others: Mapping[str, Node | None]) -> None:
+    """Refuse a node that stands in a sheet under two names: its offers could not be told apart."""
+    for other, same in others.items():
+        if node is not None and same is not None and same.name == node.name:
+            raise InputError(f"{sheet.place(name)}: is {node.name}, as {other} is; put all its prices under one name")
 
 
 def _other_names(entry: Spec) -> list[str]:

@@ -269,6 +269,50 @@ def test_what_cannot_be_had_is_listed_and_not_planned() -> None:
     assert any(excuse["message"] == "none of its nodes can be had" for excuse in document["excuses"])
 
 
+ALIASES = """\
+provider: mine
+snapshot: 2026-08-31
+source: quote
+offers:
+  G6E.xlarge:
+    home: {on_demand: {usd_per_hour: 0.01 USD/h, available: 1}}
+    attic: {on_demand: {usd_per_hour: 0.02 USD/h, highest_usd_per_hour: 0.03 USD/h, available: 2}}
+  Standard_ND96isrf_H100_v5:
+    home: {reserved: {upfront_usd: 87600 USD, usd_per_hour: 10 USD/h, term_s: 1 year}}
+"""
+
+
+def test_a_sheet_that_names_nodes_otherwise_is_listed_and_planned_on(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES, "utf-8")
+    found = rows("prices", "list", "--provider", "mine", "--catalog", "own")
+    assert [(row["node"], row["region"], row["available"], row["highest_usd_per_hour"]) for row in found] == [
+        ("g6e.xlarge", "home", 1, None),
+        ("g6e.xlarge", "attic", 2, 0.03),
+        ("standard-nd96isrf-h100-v5", "home", None, None),
+    ]
+    assert "upfront 10.00 + hourly 10.00" in good("prices", "list", "--explain", "--catalog", "own", "-q").out
+    offers = json.loads(good("catalog", "list", "offers", "--catalog", "own", "-f", "json").out)
+    assert {(row["offer"], row["usd_per_hour"]) for row in offers if row["offer"].startswith("mine/")} == {
+        ("mine/g6e.xlarge/home/on_demand", 0.01),
+        ("mine/g6e.xlarge/attic/on_demand", 0.02),
+        ("mine/standard-nd96isrf-h100-v5/home/reserved", 20),
+    }
+    document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "own")
+    nodes = {rental["offer"]: rental["nodes"] for rental in document["plan"]["rentals"]}
+    assert nodes["mine/g6e.xlarge/home/on_demand"] == 1
+    assert nodes["mine/g6e.xlarge/attic/on_demand"] == 2
+
+
+def test_a_sheet_with_an_unknown_node_is_named(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES.replace("G6E.xlarge", "g6e.large"), "utf-8")
+    for args in (("prices", "list"), ("catalog", "list", "offers"), ("recommend", "w.yaml")):
+        ran = llmplan(*args, "--catalog", "own")
+        assert (ran.code, ran.out) == (2, "")
+        assert "hardware/prices/mine.yaml:5: offers.g6e.large: no node 'g6e.large' in the catalog; did you" in ran.err
+
+
 def test_what_the_owned_machines_carry_is_the_nearest_answer() -> None:
     imported()
     busy = ("--catalog", "mine", "--set", "offers.markets=[owned]", "--set", "workload.rate=2000 requests/s")
