@@ -58,7 +58,7 @@ class Priced:
 
 
 def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
-    """Return the prices that are wanted, the cheapest GPU hour first.
+    """Return the prices that are wanted, those of no plan by default too, the cheapest GPU hour first.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _offers(catalog: Catalog, wanted: Wanted) -> list[tuple[Offer, Terms]]:
     fields = {name: getattr(wanted, name) for name in OPTIONS}
     fields["markets"] = wanted.markets or MARKETS
     try:
-        return catalog.offers_with_terms(OfferFilter.model_validate(fields))
+        return catalog.offers_with_terms(OfferFilter.model_validate(fields), everything=True)
     except UnknownNameError as error:
         field, _, said = str(error).partition(": ")
         option = OPTIONS.get(field.removeprefix("offers."))

@@ -111,6 +111,20 @@ def test_filters_narrow() -> None:
     assert one["usd_per_hour"] == 55.04
 
 
+def test_prices_that_no_plan_takes_unasked_are_listed_too() -> None:
+    """Those of an unknown day, with a warning, and of GPUs that are announced only."""
+    Path("r.csv").write_text("provider,node,gpu,gpus,price_per_hour\nmine,r200-4,r200,4,9\n", "utf-8")
+    good("prices", "import", "r.csv", "--snapshot", "2026-08-31", "--output-dir", "mine")
+    ran = good("prices", "list", "--json", "--catalog", "mine")
+    told = good("catalog", "list", "offers", "-f", "json", "--catalog", "mine")
+    found, offers = json.loads(ran.out), json.loads(told.out)
+    names = sorted("/".join(row[key] for key in ("provider", "node", "region", "market")) for row in found)
+    assert names == sorted(row["offer"] for row in offers)
+    assert {"vultr", "digitalocean"} <= {row["provider"] for row in found}
+    assert "rubin-r200-nvl72" in {row["gpu"] for row in found}
+    assert "prices of an unknown day: digitalocean, hotaisle, jarvislabs, vultr" in ran.err
+
+
 def test_formats_tell_the_same() -> None:
     found = rows(*SPOT)
     assert yaml.safe_load(good(*SPOT, "-f", "yaml").out) == found
