@@ -10,7 +10,7 @@ from llmplan.price_rows import ANYWHERE, Asked, Change, Entry, Nodes, Read, prov
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Market, Node
 from llmplan.spec.price_cells import Cells, Table
-from llmplan.spec.terms import Owned, Quote, Reservation, Terms
+from llmplan.spec.terms import Owned, Quote, Reservation, Terms, check_span
 from llmplan.support import MARKETS
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW, parse
 
@@ -186,10 +186,13 @@ def _reservation(cells: Cells, node: Node) -> Reservation:
 
 
 def _months(cells: Cells, column: str) -> float:
-    months = cells.number(column)
-    if months == 0:
-        raise cells.wrong(column, "0 is no time; want more than 0")
-    return months * (MONTHS_PER_YEAR if column.endswith("years") else 1) * HOURS_PER_MONTH * SECONDS_PER_HOUR
+    months = cells.number(column) * (MONTHS_PER_YEAR if column.endswith("years") else 1)
+    seconds = months * HOURS_PER_MONTH * SECONDS_PER_HOUR
+    try:
+        check_span(column, seconds)
+    except ValueError as error:
+        raise InputError(f"{cells.place}: {error}") from None
+    return seconds
 
 
 def _owned(cells: Cells, node: Node, catalog: Catalog, defaults: dict[str, None]) -> Owned:

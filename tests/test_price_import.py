@@ -376,7 +376,11 @@ def test_a_table_of_gpuhunt_is_read() -> None:
             ("node,upfront,term_months,market", "p5.48xlarge,1,12,spot"),
             "q.csv:2: market: spot does not go with these terms; want reserved",
         ),
-        (("node,upfront,term_months", "p5.48xlarge,1,0"), "q.csv:2: term_months: 0 is no time"),
+        (("node,upfront,term_months", "p5.48xlarge,1,0"), "q.csv:2: term_months: 0 years is out of range; want an"),
+        (
+            ("node,capex,life_years,electricity_per_kwh", "p5.48xlarge,1,9000,0.1"),
+            "q.csv:2: life_years: 9000 years is out of range; want an hour to 100 years",
+        ),
         (("node,capex,life_years", "p5.48xlarge,1,4"), "q.csv:2: electricity_per_kwh: missing"),
         (("node,capex,price_per_hour", "p5.48xlarge,1,4"), "q.csv:2: has a price and capex"),
         (

@@ -3,6 +3,7 @@
 With n = life in months, i = interest a year / 12, a month of 730 h and a year of 8,760 h, in USD/h:
 
     capital      (capex - residual/(1 + i)^n) · i / (1 - (1 + i)^-n) / 730        i = 0: (capex - residual)/(730·n)
+                 = ((capex - residual) · i / (1 - (1 + i)^-n) + residual · i) / 730, which stays exact for small i
     maintenance  capex · share a year / 8760
     electricity  power [kW] · PUE · price [USD/kWh]
     hosting      as paid
@@ -14,6 +15,7 @@ docs/methods/prices.md says what these leave out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import expm1, log1p
 from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -22,6 +24,25 @@ from llmplan.spec.base import Count, Fraction, Seconds, Source, Spec, Usd, UsdPe
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW
 
 Nodes = Annotated[int, Field(ge=0)]
+
+MOST_YEARS = 100.0
+"""No machine lives longer, and no contract lasts longer; the shortest is an hour."""
+NONE = 1e-300
+"""A share that is paid off in interest of less than this is none."""
+
+
+def check_span(name: str, seconds: float) -> None:
+    """Refuse a life or a term of less than an hour or more than a hundred years.
+
+    Raises
+    ------
+    ValueError
+        In words for the person who wrote it.
+    """
+    hours = seconds / SECONDS_PER_HOUR
+    years = hours / (MONTHS_PER_YEAR * HOURS_PER_MONTH)
+    if hours < 1 or years > MOST_YEARS:
+        raise ValueError(f"{name}: {years:g} years is out of range; want an hour to {MOST_YEARS:g} years")
 
 
 class Quote(Spec):
@@ -70,8 +91,7 @@ class Reservation(Spec):
 
     @model_validator(mode="after")
     def _lasts(self) -> Reservation:
-        if self.term_s <= 0:
-            raise ValueError("term_s: 0 is no term; write it as '1 year'")
+        check_span("term_s", self.term_s)
         return self
 
     def parts(self) -> Mapping[str, float]:
@@ -104,8 +124,7 @@ class Owned(Spec):
 
     @model_validator(mode="after")
     def _lasts(self) -> Owned:
-        if self.life_s <= 0:
-            raise ValueError("life_s: 0 is no life; write it as '4 years'")
+        check_span("life_s", self.life_s)
         if self.residual_usd > self.capex_usd:
             raise ValueError("residual_usd: more than capex_usd; want what is left of it at the end")
         return self
@@ -123,10 +142,9 @@ class Owned(Spec):
     def _capital_usd_per_hour(self) -> float:
         months = self.life_s / SECONDS_PER_HOUR / HOURS_PER_MONTH
         rate = self.interest_per_year / MONTHS_PER_YEAR
-        if rate == 0:
-            return (self.capex_usd - self.residual_usd) / months / HOURS_PER_MONTH
-        growth = float((1 + rate) ** months)
-        return (self.capex_usd - self.residual_usd / growth) * rate / (1 - 1 / growth) / HOURS_PER_MONTH
+        paid_off = -expm1(-months * log1p(rate))
+        share = rate / paid_off if paid_off > NONE else 1 / months
+        return ((self.capex_usd - self.residual_usd) * share + self.residual_usd * rate) / HOURS_PER_MONTH
 
 
 class Estimate(Spec):
