@@ -10,7 +10,7 @@ from llmplan.price_rows import ANYWHERE, Asked, Change, Entry, Nodes, Read, prov
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Market, Node
 from llmplan.spec.price_cells import Cells, Table
-from llmplan.spec.terms import Owned, Quote, Reservation, Terms, check_span
+from llmplan.spec.terms import Owned, Quote, Reservation, Terms, check_span, checked
 from llmplan.support import MARKETS
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW, parse
 
@@ -57,6 +57,10 @@ def _entry(cells: Cells, nodes: Nodes, asked: Asked, defaults: dict[str, None]) 
         terms = _reservation(cells, node)
     else:
         terms = _quote(cells, node)
+    try:
+        checked(terms)
+    except ValueError as error:
+        raise InputError(f"{cells.place}: {error}") from None
     return Entry(
         cells=cells,
         provider=provider,

@@ -305,6 +305,34 @@ def test_rows_that_cannot_be_used_are_counted_by_reason() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("b,L4,1,4,1e305,r,1,,,", "MemoryGiB is out of range"),
+        ("b,L4,1,1e305,16,r,1,,,", "vCPUs is out of range"),
+        ("b,L4,1,4,16,r,1e308,,,", "Price is out of range"),
+        ("b,L4,1,4,16,r,inf,,,", "Price is out of range"),
+        ("b,L4,1,4,16,r,1e7,,,", "price is out of range"),
+        ("b,L4,1e7,4,16,r,1,,,", "1e7 of a GPU"),
+        (f"b,L4,1,4,16,r,1,,,\"'SizeInMiB': {'9' * 400}\"", "SizeInMiB is out of range"),
+    ],
+)
+def test_a_number_that_is_out_of_range_is_passed_over(row: str, reason: str) -> None:
+    found = sky("a,H100,8,1,1,r,24,,,", row)
+    assert found.read.skipped == {reason: [3]}
+    assert len(found.files()) == 2
+
+
+@pytest.mark.parametrize("size", [".", "..", "1.2.3"])
+def test_a_size_that_is_no_number_says_nothing(size: str) -> None:
+    assert sky(f"a,L4,1,1,1,r,1,,,\"'SizeInMiB': {size}\"").nodes[0].gpu == "l4"
+
+
+def test_a_size_of_gpuhunt_that_is_out_of_range_is_passed_over() -> None:
+    found = table(HUNT, "a,us-1,24,208,1800,8,H100,1e305,False", "b,us-1,1,4,16,1,L4,24,")
+    assert found.read.skipped == {"gpu_memory is out of range": [2]}
+
+
 def info(name: str, size: int) -> str:
     return f"\"{{'Gpus': [{{'Name': '{name}', 'MemoryInfo': {{'SizeInMiB': {size}}}}}]}}\""
 
@@ -360,6 +388,23 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (("node,price_per_hour", 'p5.48xlarge,"1,5"'), "q.csv:2: price_per_hour: '1,5' is no number; want one such as"),
         (("node,price_per_hour", "p5.48xlarge,-1"), "q.csv:2: price_per_hour: -1 is out of range; want 0 or more"),
         ((SPREAD, "p5.48xlarge,40,20,spot,"), "q.csv:2: highest_usd_per_hour: is less than the price, 40; want that"),
+        (
+            ("node,price_per_gpu_hour", "p5.48xlarge,1e308"),
+            "q.csv:2: price_per_gpu_hour: 1e308 is out of range; want 1e",
+        ),
+        (("node,price_per_gpu_hour", "p5.48xlarge,1e6"), "q.csv:2: an hour comes to 8e+06 USD; want 1,000,000 USD or"),
+        ((SPREAD, "p5.48xlarge,40,1e7,spot,"), "q.csv:2: an hour comes to 1e+07 USD; want 1,000,000 USD or less"),
+        (("gpu,gpus,dram_gib,price_per_hour", "l4,1,1e305,1"), "q.csv:2: dram_gib: 1e305 is out of range; want 1e+15"),
+        (("gpu,gpus,nic_gbit_per_s,price_per_hour", "l4,1,1e305,1"), "q.csv:2: nic_gbit_per_s: 1e305 is out of range"),
+        (("gpu,gpus,price_per_hour", "l4,1e305,1"), "q.csv:2: gpus: 1e305 is out of range; want 1e+06 or less"),
+        (
+            ("node,price_per_hour,available", "p5.48xlarge,1,1e300"),
+            "q.csv:2: available: 1e300 is out of range; want 1e",
+        ),
+        (
+            ("node,capex,life_years,electricity_per_kwh,power_kw", "p5.48xlarge,1e15,1,1e15,1e15"),
+            "q.csv:2: an hour comes to 1.54e+30 USD",
+        ),
         (("node,price_per_hour", "p5.48xlarge,1e999"), "q.csv:2: price_per_hour: 1e999 is out of range"),
         (
             ("node,price_per_hour,price_per_gpu_hour", "p5.48xlarge,16,3"),

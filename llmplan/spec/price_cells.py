@@ -7,9 +7,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from math import isfinite
 
 from llmplan.errors import InputError
+
+MOST = 1e15
+"""In a cell: a petabyte, or money of any currency. More is a slip, and products of it leave the range of numbers."""
+MOST_COUNT = 10**6
+"""Of GPUs, CPUs or nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Cells:
         """Return a cell as it stands."""
         return self.texts.get(column, default)
 
-    def number(self, column: str, default: float | None = None, least: float = 0.0) -> float:
+    def number(self, column: str, default: float | None = None, least: float = 0.0, most: float = MOST) -> float:
         """Return a cell as a number."""
         if column not in self.texts:
             if default is None:
@@ -50,15 +54,16 @@ class Cells:
             value = float(text)
         except ValueError:
             raise self.wrong(column, f"{text!r} is no number; want one such as 1234.5") from None
-        if not (isfinite(value) and value >= least):
-            raise self.wrong(column, f"{text} is out of range; want {least:g} or more")
+        if not least <= value <= most:
+            wanted = f"{most:g} or less" if value > most else f"{least:g} or more"
+            raise self.wrong(column, f"{text} is out of range; want {wanted}")
         return value
 
     def count(self, column: str, least: int = 1) -> int | None:
         """Return a cell as a whole number, or None."""
         if column not in self.texts:
             return None
-        value = self.number(column, least=least)
+        value = self.number(column, least=least, most=MOST_COUNT)
         if value != int(value):
             raise self.wrong(column, f"{self.texts[column]} is no whole number")
         return int(value)

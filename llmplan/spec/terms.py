@@ -16,17 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import expm1, log1p
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from llmplan.spec.base import Count, Fraction, Seconds, Source, Spec, Usd, UsdPerHour, UsdPerKwh, Watts
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW
 
 Nodes = Annotated[int, Field(ge=0)]
+P = TypeVar("P", bound="float | Quote | Reservation | Owned")
 
 MOST_YEARS = 100.0
 """No machine lives longer, and no contract lasts longer; the shortest is an hour."""
+MOST_USD_PER_HOUR = 1e6
+"""Of a node: a rack of the dearest GPUs costs a thousandth. Beyond it sums and solvers lose the other prices."""
 NONE = 1e-300
 """A share that is paid off in interest of less than this is none."""
 
@@ -43,6 +46,21 @@ def check_span(name: str, seconds: float) -> None:
     years = hours / (MONTHS_PER_YEAR * HOURS_PER_MONTH)
     if hours < 1 or years > MOST_YEARS:
         raise ValueError(f"{name}: {years:g} years is out of range; want an hour to {MOST_YEARS:g} years")
+
+
+def checked(price: P) -> P:
+    """Return a price, or the terms it follows from, when an hour costs what an hour of a node may cost.
+
+    Raises
+    ------
+    ValueError
+        In words for the person who wrote it.
+    """
+    usd = usd_per_hour_of(price)
+    highest = getattr(price, "highest_usd_per_hour", None) or 0.0
+    if not (usd <= MOST_USD_PER_HOUR and highest <= MOST_USD_PER_HOUR):
+        raise ValueError(f"an hour comes to {max(usd, highest):g} USD; want {MOST_USD_PER_HOUR:,.0f} USD or less")
+    return price
 
 
 class Quote(Spec):
@@ -62,7 +80,7 @@ class Quote(Spec):
     def _rises(self) -> Quote:
         if self.highest_usd_per_hour is not None and self.highest_usd_per_hour < self.usd_per_hour:
             raise ValueError("highest_usd_per_hour: less than usd_per_hour; want the price in the dearest zone")
-        return self
+        return checked(self)
 
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
@@ -92,7 +110,7 @@ class Reservation(Spec):
     @model_validator(mode="after")
     def _lasts(self) -> Reservation:
         check_span("term_s", self.term_s)
-        return self
+        return checked(self)
 
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
@@ -127,7 +145,7 @@ class Owned(Spec):
         check_span("life_s", self.life_s)
         if self.residual_usd > self.capex_usd:
             raise ValueError("residual_usd: more than capex_usd; want what is left of it at the end")
-        return self
+        return checked(self)
 
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
@@ -181,7 +199,7 @@ def _kind(value: object) -> str:
 
 
 Price = Annotated[
-    Annotated[UsdPerHour, Tag("price")]
+    Annotated[UsdPerHour, AfterValidator(checked), Tag("price")]
     | Annotated[Quote, Tag("quote")]
     | Annotated[Reservation, Tag("reserved")]
     | Annotated[Owned, Tag("owned")],
