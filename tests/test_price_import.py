@@ -70,6 +70,22 @@ def test_a_new_node_is_described_by_its_row() -> None:
     assert only(found).available == 5
 
 
+def test_a_comment_is_a_line_between_rows_and_no_part_of_a_cell() -> None:
+    found = table("# ours", "node,region,note,price_per_hour", 'p5.48xlarge,a,"first', "# second", '",1', "# p5,b,,2")
+    assert only(found).note == "first # second"
+    (entry,) = found.read.entries
+    assert entry.cells.line == 3
+    skipped = table(HUNT, '"a', 'b",us-1,24,208,1800,8,H100,80,False', "c,us-1,1,4,16,,,,")
+    assert skipped.read.skipped == {"no GPU": [4]}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_anywhere(ends: str) -> None:
+    text = ends.join(["# ours", "node,note,price_per_hour", "", 'p5.48xlarge,"a', 'b",1', ""])
+    found = imported(text, "q.csv", SHIPPED, Asked(provider="acme", dated=True), {})
+    assert (only(found).note, found.read.entries[0].cells.line) == ("a b", 4)
+
+
 def test_upfront_money_is_spread_over_the_term() -> None:
     found = table("node,upfront,price_per_hour,term_months", "p5.48xlarge,8760,20,12")
     assert usd(found) == {"acme/p5.48xlarge/any/reserved": pytest.approx(21)}
@@ -459,8 +475,23 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         ),
         (("node,node", "a,b"), "q.csv:1: column 'node' is here twice; keep one"),
         (("node,price_per_hour", "p5.48xlarge,1,2"), "q.csv:2: has more cells than the header; want 2"),
-        (("node,price_per_hour", '"p5.48xlarge,1'), "q.csv:1: is no CSV"),
+        (("node,price_per_hour", '"p5.48xlarge,1'), "q.csv:2: is no CSV"),
+        (
+            (
+                "# ours",
+                "",
+                "node,note,price_per_hour",
+                "# one",
+                'p5.48xlarge,"a',
+                "",
+                '# b",1',
+                "# two",
+                "p5.48xlarge,,x",
+            ),
+            "q.csv:9: price_per_hour: 'x' is no number",
+        ),
         (("node;price_per_hour", "p5.48xlarge;1"), "q.csv:1: cells are not separated by commas"),
+        (("node\tprice_per_hour", "p5.48xlarge\t1"), "q.csv:1: cells are not separated by commas"),
         (("node,price_per_hour",), "q.csv: holds a header and no rows"),
         (("# nothing", ""), "q.csv: holds nothing; want a CSV with a header"),
         (("InstanceType,Price", "a,1"), "q.csv: no column 'AcceleratorCount', which a table of SkyPilot has"),
