@@ -103,7 +103,9 @@ def _assembled(read: Read, catalog: Catalog, tag: str) -> Imported:
         days = {entry.snapshot for entry in entries} | ({base.snapshot} if base else set())
         sheets.append(_sheet(provider, days, _source(entries, base, tag), offers))
         if len(days) > 1:
-            notes.append(f"{provider}: prices of several days; the sheet has the oldest, {sheets[-1].snapshot}")
+            day = sheets[-1].snapshot
+            said = f"the sheet has the oldest, {day}" if day else "one is unknown, so the day of the sheet is unknown"
+            notes.append(f"{provider}: prices of several days; {said}")
         if provider in shipped and base is None:
             count = len(shipped[provider].rows())
             notes.append(f"{provider}: with this sheet the {count} prices that the catalog has of it are not offered")

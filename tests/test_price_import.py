@@ -202,6 +202,13 @@ def test_a_sheet_has_the_oldest_day_of_its_prices() -> None:
     assert table("node,price_per_hour", "p5.48xlarge,1", snapshot=None).sheets[0].snapshot is None
 
 
+def test_of_a_known_and_an_unknown_day_the_day_is_unknown() -> None:
+    lines = "node,region,price_per_hour,snapshot", "p5.48xlarge,a,1,2026-11-02", "p5.48xlarge,b,1,"
+    found = table(*lines, snapshot=None)
+    assert found.sheets[0].snapshot is None
+    assert found.notes == ("acme: prices of several days; one is unknown, so the day of the sheet is unknown",)
+
+
 def test_a_provider_whose_prices_are_replaced_is_named() -> None:
     found = table("provider,node,price_per_hour", "aws,p5.48xlarge,1")
     count = sum(name.startswith("aws/") for name in LISTED)
