@@ -435,6 +435,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.returncode in (0, 1)
 
 
+def test_a_model_that_is_imported_again_is_said_to_be_as_it_was(tmp_path: Path) -> None:
+    own, file = tmp_path / "own", f"{tmp_path / 'own'}/models/tiny.yaml"
+    args = ("models", "import", str(ROOT / "examples/local-model"), "--name", "tiny", "--output-dir", str(own))
+    assert good(*args).err.splitlines()[-1] == f"wrote {file}; use it with --catalog {own}"
+    assert good(*args).err.splitlines()[-1] == f"{file} is as it was; use it with --catalog {own}"
+
+
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("two\nlines"), 1)])
 def test_an_interrupt_and_a_bug_end_in_one_line(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
