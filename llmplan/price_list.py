@@ -9,10 +9,11 @@ from typing import Any
 from llmplan.errors import InputError, UnknownNameError
 from llmplan.freshness import AsOf
 from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
-from llmplan.support import MARKETS, gpu_and_count
+from llmplan.support import MARKETS
 
 OPTIONS = {"gpus": "--gpu", "providers": "--provider", "regions": "--region", "nodes": "--node", "markets": "--market"}
 """The option of each field of a filter."""

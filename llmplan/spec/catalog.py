@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
@@ -266,12 +267,9 @@ class Catalog:
 
     def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
         """Yield the prices that a filter keeps."""
-        gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
+        gpus = {self._alone(name).name for name in wanted.gpus}
         self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
-        for name in wanted.gpus:
-            if _without_count(name) != name:
-                raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
         for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
@@ -301,6 +299,17 @@ class Catalog:
         node = self.node(name)
         open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
         return node if open_to_all else None
+
+    def _alone(self, name: str) -> Gpu:
+        """Return a GPU that is named without a number."""
+        try:
+            gpu, count = gpu_and_count(name)
+        except InputError:
+            return self.gpu(name)
+        found = self.gpu(gpu)
+        if count is not None:
+            raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
+        return found
 
     def _check_filter(self, wanted: OfferFilter) -> None:
         for field in ("providers", "regions"):
@@ -417,15 +426,6 @@ def _other_names(entry: Spec) -> list[str]:
         return names
     names.append(entry.hf_id)
     return [*names, *(name.rpartition("/")[2] for name in names if "/" in name)]
-
-
-def _without_count(name: str) -> str:
-    """Return the GPU of a shorthand such as 8xH100 or H100:8."""
-    head, sign, tail = name.partition("x")
-    if sign and head.isdigit() and tail:
-        return tail
-    head, sign, tail = name.rpartition(":")
-    return head if sign and tail.isdigit() else name
 
 
 def _yaml_in(base: Traversable, folder: str) -> list[tuple[str, Traversable]]:

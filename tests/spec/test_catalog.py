@@ -463,6 +463,12 @@ def test_a_filter_that_names_nothing_is_refused(wanted, said):
         SHIPPED.offers(wanted)
 
 
+@pytest.mark.parametrize("name", ["8xh100", "8 x H100", "H100:8"])
+def test_a_filter_takes_no_number_of_gpus(name):
+    with pytest.raises(InputError, match="has a number; cap it with limits"):
+        SHIPPED.offers(OfferFilter(gpus=(name,)))
+
+
 # ---- models ----
 
 
