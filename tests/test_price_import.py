@@ -242,6 +242,12 @@ def test_the_list_of_prices_is_a_table_that_is_imported() -> None:
     assert {s.provider: s.snapshot for s in found.sheets} == {row.offer.provider: row.offer.snapshot for row in rows}
 
 
+def test_a_name_that_looks_like_a_number_is_read_back_as_a_name() -> None:
+    found = table("node,gpu,gpus,region,price_per_hour", "1e5,h100,8,2e+5,12.5", "1.5E3,l4,1,7,1")
+    sheet = read_as(PriceSheet, read_yaml(as_yaml(found.files()["hardware/prices/acme.yaml"]), "acme.yaml"))
+    assert [(node, region) for node, region, *_ in sheet.rows()] == [("1.5e3", "7"), ("1e5", "2e+5")]
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [("8x_H100_SECURE", "8x-h100-secure"), ("a..b", "a.b"), ("../../etc", "etc"), ("My Node.-2", "my-node.2")],
