@@ -32,13 +32,13 @@ from llmplan.provenance import provenance_of
 from llmplan.remarks import plan_warnings, preliminary, undated_left_out
 from llmplan.resolve import as_replicas, check_runs, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.deployment import DeploymentRequest, Layout
+from llmplan.spec.deployment import DeploymentRequest, Layout, gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
 from llmplan.spec.model import Model
 from llmplan.spec.plan import AT, Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
 from llmplan.spec.workload import Bucket, Fleet, OfferFilter, Slo
-from llmplan.support import check_plan, check_supported, gpu_and_count, offer_filter
+from llmplan.support import check_plan, check_supported, offer_filter
 from llmplan.units import brief
 from llmplan.unpriced import why_no_offer
 

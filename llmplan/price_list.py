@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llmplan.errors import InputError, UnknownNameError
 from llmplan.freshness import AsOf
 from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
-from llmplan.support import MARKETS, gpu_and_count
+from llmplan.support import MARKETS
 from llmplan.unpriced import without_price
 
 OPTIONS = {"gpus": "--gpu", "providers": "--provider", "regions": "--region", "nodes": "--node", "markets": "--market"}
@@ -59,35 +60,28 @@ class Priced:
 
 
 def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
-    """Return the prices that are wanted, the cheapest GPU hour first.
+    """Return the prices that are wanted, those of no plan by default too, the cheapest GPU hour first.
 
     Raises
     ------
     LlmplanError
         No price has such a name, or a GPU comes with a number.
     """
-    sheets = {sheet.provider: sheet for sheet in catalog.prices}
+    sources = {sheet.provider: sheet.source for sheet in catalog.prices}
     rows = []
-    for offer in _offers(catalog, wanted):
-        sheet = sheets[offer.provider]
-        terms = sheet.terms(_written(sheet.usd_per_hour, offer.node.name, catalog), offer.region, offer.market)
-        row = Priced.of(offer, terms, sheet.source, as_of)
+    for offer, terms in _offers(catalog, wanted):
+        row = Priced.of(offer, terms, sources[offer.provider], as_of)
         if wanted.max_usd_per_gpu_hour is None or row.usd_per_gpu_hour <= wanted.max_usd_per_gpu_hour:
             rows.append(row)
     return sorted(rows, key=lambda row: (row.usd_per_gpu_hour, row.offer.name))
 
 
-def _written(nodes: Iterable[str], name: str, catalog: Catalog) -> str:
-    """Return the name under which a sheet has a node: its own, or an alias."""
-    return name if name in nodes else next(key for key in nodes if catalog.node(key).name == name)
-
-
-def _offers(catalog: Catalog, wanted: Wanted) -> list[Offer]:
+def _offers(catalog: Catalog, wanted: Wanted) -> list[tuple[Offer, Terms]]:
     counted = [name for name in wanted.gpus if gpu_and_count(name)[1] is not None]
     if counted:
         raise InputError(f"--gpu {counted[0]}: has a number; want the GPU alone, or a node with --node")
     try:
-        return catalog.offers(_filter(wanted))
+        return catalog.offers_with_terms(_filter(wanted), everything=True)
     except UnknownNameError as error:
         field, _, said = str(error).partition(": ")
         option = OPTIONS.get(field.removeprefix("offers."))
@@ -128,21 +122,7 @@ def remarks(catalog: Catalog, wanted: Wanted, as_of: AsOf, found: int) -> list[s
     """Return what a list of `found` prices leaves out, and why it is empty."""
     bare = without_price(wanted.gpus, catalog)
     said = [f"no price for {name} is in the catalog; add yours with llmplan prices import" for name in bare]
-    undated = _undated(catalog, wanted, as_of)
-    if undated:
-        said.append(undated)
     return said if found or said else [_missing(catalog, wanted, as_of)]
-
-
-def _undated(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
-    """Return how many prices are not listed because nobody knows their day, and how to see them."""
-    names = tuple(catalog.undated(_filter(wanted)))
-    out = priced(catalog, replace(wanted, providers=names), as_of) if names else []
-    if not out:
-        return ""
-    listed = ",".join(dict.fromkeys(sorted(row.offer.provider for row in out)))
-    prices, shown = ("1 price", "it") if len(out) == 1 else (f"{len(out)} prices", "them")
-    return f"{prices} of an unknown day left out; --provider {listed} shows {shown}"
 
 
 def _missing(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:

@@ -28,6 +28,7 @@ from llmplan.remarks import defaults_of, no_evidence, plan_warnings, preliminary
 from llmplan.resolve import check_runs, fits_for, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.hardware import Offer
 from llmplan.spec.plan import (
     Alternative,
@@ -40,7 +41,7 @@ from llmplan.spec.plan import (
     Status,
 )
 from llmplan.spec.workload import Bucket, Fleet
-from llmplan.support import check_searched, check_supported, gpu_and_count, offer_filter
+from llmplan.support import check_searched, check_supported, offer_filter
 
 GAP_TOLERANCE = 1e-9
 """A gap this little above what was asked is rounding."""

@@ -12,7 +12,7 @@ from typing import get_args
 
 from llmplan.errors import InputError, LlmplanError, UnknownNameError, near
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.deployment import DeploymentRequest
+from llmplan.spec.deployment import DeploymentRequest, gpu_and_count
 from llmplan.spec.hardware import Market
 from llmplan.spec.lengths import Lengths
 from llmplan.spec.messages import dotted
@@ -30,23 +30,6 @@ MOST_TOKENS = 10**9
 MOST_LOAD = 1e6
 MOST_CV = 100.0
 """Beyond these, floating-point arithmetic and the solver's tolerances give no answer that is worth printing."""
-
-_COUNTED = re.compile(r"(?:(?P<count>\d+)\s*x\s*)?(?P<gpu>(?!\d+\s*x)[^:,+\[\]{}]+?)(?::(?P<tail>\d+))?\Z")
-
-
-def gpu_and_count(text: str) -> tuple[str, int | None]:
-    """Return the GPU and the number of a shorthand: `h100-sxm`, `8xH100` or `H100:8`.
-
-    Raises
-    ------
-    InputError
-        The text is no GPU, or its number is 0.
-    """
-    parts = _COUNTED.match(text.strip())
-    number = (parts["count"] or parts["tail"]) if parts else None
-    if not parts or (parts["count"] and parts["tail"]) or (number and int(number) == 0):
-        raise InputError(f"{text!r} is no GPU; write it as h100-sxm, 8xH100 or H100:8")
-    return parts["gpu"].strip(), int(number) if number else None
 
 
 def offer_filter(fleet: Fleet) -> OfferFilter:

@@ -256,7 +256,7 @@ def _found(catalog: Catalog, name: str) -> Spec:
 
 def _check_uncounted(catalog: Catalog, name: str) -> None:
     """Refuse a GPU with a number before or behind it: an entry is a single device."""
-    from llmplan.support import gpu_and_count
+    from llmplan.spec.deployment import gpu_and_count
 
     try:
         gpu, count = gpu_and_count(name)

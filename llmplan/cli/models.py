@@ -117,9 +117,10 @@ def import_model(
         typer.echo(text, nl=False)
         return
     file = f"models/{model.name}.yaml"
-    if changed_files(output_dir, {file: text}, overwrite):
-        written_together(output_dir, {file: text})
-    o.told(quiet, f"wrote {output_dir}/{file}; use it with --catalog {output_dir}")
+    changed = changed_files(output_dir, {file: text}, overwrite)
+    written_together(output_dir, dict.fromkeys(changed, text))
+    said = f"wrote {output_dir}/{file}" if changed else f"{output_dir}/{file} is as it was"
+    o.told(quiet, f"{said}; use it with --catalog {output_dir}")
 
 
 def _chosen(catalog: Catalog, pattern: str | None, family: str | None) -> list[str]:

@@ -120,11 +120,11 @@ def import_prices(
     from llmplan.price_import import imported
     from llmplan.price_list import document
     from llmplan.report import render
-    from llmplan.spec.readers import read_text
+    from llmplan.spec.readers import TABLE, read_text
 
     as_of, shown_in, opened = o.as_of(None), o.shown_currency(currency), o.opened_catalog(catalog)
     rates = dict(o.rate_of(text, "--rate", "EUR=1.08 (USD for 1 EUR)") for text in rate or ())
-    text, where = read_text(file, MOST_BYTES)
+    text, where = read_text(file, MOST_BYTES, TABLE)
     found = imported(text, where, opened, _asked(provider, snapshot, where), rates)
     texts = {name: f"# Written by llmplan prices import.\n{render.as_yaml(doc)}" for name, doc in found.files().items()}
     files = _written(output_dir, texts, overwrite)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
@@ -18,13 +18,14 @@ from typing import NamedTuple, TypeVar
 
 from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.messages import dotted, read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
-from llmplan.spec.terms import Owning
+from llmplan.spec.terms import Owning, Terms, terms_of
 from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import YamlText, read_yaml
 
@@ -58,17 +59,47 @@ class _Sheet(NamedTuple):
     sheet: PriceSheet | None
     """As it was read, where it may hold more than plain prices."""
     path: Traversable
+    raw: YamlText | None
+    """Its text, where it was read with care."""
 
-    def terms(self, node: str, region: str, market: Market) -> tuple[int | None, float | None]:
-        """Return what an offer knows beside its price: nodes to be had, and the price in the dearest zone. [USD/h]"""
-        if self.sheet is None:
-            return None, None
-        terms = self.sheet.terms(node, region, market)
-        return terms.available, getattr(terms, "highest_usd_per_hour", None)
+    def place(self, node: str) -> str:
+        """Return where a node stands in the sheet: file, line and key."""
+        file = self.raw.place(("offers", node)) if self.raw else f"{PRICES}/{self.provider}.yaml"
+        return f"{file}: offers.{node}"
 
 
-_Allowed = tuple[_Sheet, Node, str, Market, float]
-"""A price that a filter keeps: sheet, node, region, market, price of the node. [USD/h]"""
+class _Allowed(NamedTuple):
+    """A price that a filter keeps."""
+
+    sheet: _Sheet
+    written: str
+    """Name of the node in the sheet, where it may be an alias."""
+    node: Node
+    region: str
+    market: Market
+    usd_per_hour: float
+    """Price of the node. [USD/h]"""
+
+    def terms(self) -> Terms:
+        """Return what is known beside the price."""
+        if self.sheet.sheet is None:
+            return terms_of(self.usd_per_hour)
+        return self.sheet.sheet.terms(self.written, self.region, self.market)
+
+    def offer(self) -> Offer:
+        """Return the price as an offer."""
+        terms = self.terms()
+        fields: dict[str, object] = {
+            "name": f"{self.sheet.provider}/{self.node.name}/{self.region}/{self.market}",
+            "node": self.node,
+            "region": self.region,
+            "market": self.market,
+            "usd_per_hour": self.usd_per_hour,
+            "snapshot": self.sheet.snapshot,
+            "available": terms.available,
+            "highest_usd_per_hour": getattr(terms, "highest_usd_per_hour", None),
+        }
+        return Offer.model_validate(fields, context={"base_units": True})
 
 
 @cache
@@ -90,7 +121,7 @@ class Catalog:
         self._entries: dict[tuple[str, str], Spec] = {}
         self._listed: dict[str, dict[str, Traversable]] = {}
         self._facts: dict[tuple[str, str], dict[str, str]] = {}
-        self._sheets: dict[str, PriceSheet] = {}
+        self._sheets: dict[str, tuple[PriceSheet, YamlText]] = {}
 
     @classmethod
     def with_folders(cls, paths: Sequence[str]) -> Catalog:
@@ -159,7 +190,7 @@ class Catalog:
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = self._sheet(name, path)
+                sheet, _ = self._sheet(name, path)
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
@@ -187,21 +218,22 @@ class Catalog:
         sheets: dict[str, _Sheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = None
-                raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
-                if raw is None:
-                    sheet = self._sheet(name, path)
-                    raw = (sheet.provider, sheet.snapshot, sheet.rows())
-                provider, snapshot, rows = raw
+                sheet, text = None, None
+                head = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
+                if head is None:
+                    sheet, text = self._sheet(name, path)
+                    head = (sheet.provider, sheet.snapshot, sheet.rows())
+                provider, snapshot, rows = head
                 undated = snapshot is None and self._is_shipped(path)
-                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet, path))
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet, path, text))
         return tuple(sheets[name] for name in sorted(sheets))
 
-    def _sheet(self, name: str, path: Traversable) -> PriceSheet:
-        """Return a price sheet as it stands, read once."""
+    def _sheet(self, name: str, path: Traversable) -> tuple[PriceSheet, YamlText]:
+        """Return a price sheet as it stands and its text, read once."""
         key = str(path)
         if key not in self._sheets:
-            self._sheets[key] = read_as(PriceSheet, self._read(path, self._where(path, f"{PRICES}/{name}.yaml")))
+            text = self._read(path, self._where(path, f"{PRICES}/{name}.yaml"))
+            self._sheets[key] = read_as(PriceSheet, text), text
         return self._sheets[key]
 
     def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
@@ -217,11 +249,15 @@ class Catalog:
 
         Raises
         ------
-        UnknownNameError
-            The filter names a GPU, provider, region or node that no price sheet has.
+        LlmplanError
+            The filter names a GPU, provider, region or node that no price sheet has, or a sheet names no known node.
         """
-        found = [_offer(*row) for row in self._allowed(wanted, everything)]
-        return sorted(found, key=lambda o: (o.usd_per_hour, o.name))
+        return [offer for offer, _ in self.offers_with_terms(wanted, everything)]
+
+    def offers_with_terms(self, wanted: OfferFilter, everything: bool = False) -> list[tuple[Offer, Terms]]:
+        """Return the same, each with what its price follows from."""
+        found = [(row.offer(), row.terms()) for row in self._allowed(wanted, everything)]
+        return sorted(found, key=lambda pair: (pair[0].usd_per_hour, pair[0].name))
 
     def cheapest_regions(self, wanted: OfferFilter) -> tuple[list[Offer], Counter[tuple[str, int, Market]]]:
         """Return what `wanted` allows in the cheapest region of each node, provider and market; and what is left out.
@@ -238,24 +274,20 @@ class Catalog:
         cheapest: dict[tuple[str, str, Market, str], _Allowed] = {}
         others: Counter[tuple[str, int, Market]] = Counter()
         for row in self._allowed(wanted, everything=False):
-            sheet, node, region, market, usd = row
-            key = (sheet.provider, node.name, market, region if sheet.sheet else "")
+            key = (row.sheet.provider, row.node.name, row.market, row.region if row.sheet.sheet else "")
             kept = cheapest.setdefault(key, row)
             if kept is not row:
-                others[node.gpu, node.gpus, market] += 1
-                if (usd, region) < (kept[4], kept[2]):
+                others[row.node.gpu, row.node.gpus, row.market] += 1
+                if (row.usd_per_hour, row.region) < (kept.usd_per_hour, kept.region):
                     cheapest[key] = row
-        found = [_offer(*row) for row in cheapest.values()]
+        found = [row.offer() for row in cheapest.values()]
         return sorted(found, key=lambda o: (o.usd_per_hour, o.name)), others
 
     def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
         """Yield the prices that a filter keeps."""
-        gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
+        gpus = {self._alone(name).name for name in wanted.gpus}
         self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
-        for name in wanted.gpus:
-            if _without_count(name) != name:
-                raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
         for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
@@ -266,12 +298,14 @@ class Catalog:
                     continue
                 if name not in chosen:
                     try:
-                        chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                        node = self._chosen(name, gpus, nodes, trusted, everything)
                     except UnknownNameError as error:
-                        raise UnknownNameError(f"{self._blamed(sheet, name)}: {error}") from None
+                        raise InputError(f"{self._blamed(sheet, name)}: {error}") from None
+                    _check_alone(sheet, name, node, chosen)
+                    chosen[name] = node
                 node = chosen[name]
                 if node is not None:
-                    yield sheet, node, region, market, usd
+                    yield _Allowed(sheet, name, node, region, market, usd)
 
     def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
         """Return a node that the filter keeps: it is named, or nothing speaks against it."""
@@ -281,8 +315,8 @@ class Catalog:
         if not trusted or (gpus and self._stated("nodes", name, "gpu") not in gpus):
             return None
         node = self.node(name)
-        open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
-        return node if open_to_all else None
+        announced = self._stated("gpus", node.gpu, "status") == "preliminary"
+        return node if gpus or everything or not announced else None
 
     def _blamed(self, sheet: _Sheet, name: str) -> str:
         """Return which file says an unknown name: the price sheet that of a node, or the node that of its GPU."""
@@ -296,6 +330,17 @@ class Catalog:
             path = self._paths(folder)[node]
         raw = self._read(path, self._where(path, f"{folder}/{path.name}"))
         return f"{raw.place(steps)}: {dotted(steps)}"
+
+    def _alone(self, name: str) -> Gpu:
+        """Return a GPU that is named without a number."""
+        try:
+            gpu, count = gpu_and_count(name)
+        except InputError:
+            return self.gpu(name)
+        found = self.gpu(gpu)
+        if count is not None:
+            raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
+        return found
 
     def _check_filter(self, wanted: OfferFilter) -> None:
         for field in ("providers", "regions"):
@@ -419,17 +464,11 @@ class Catalog:
         return str(path).startswith(self._own)
 
 
-def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour: float) -> Offer:
-    fields: dict[str, object] = {
-        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
-        "node": node,
-        "region": region,
-        "market": market,
-        "usd_per_hour": usd_per_hour,
-        "snapshot": sheet.snapshot,
-    }
-    fields["available"], fields["highest_usd_per_hour"] = sheet.terms(node.name, region, market)
-    return Offer.model_validate(fields, context={"base_units": True})
+def _check_alone(sheet: _Sheet, name: str, node: Node | None, others: Mapping[str, Node | None]) -> None:
+    """Refuse a node that stands in a sheet under two names: its offers could not be told apart."""
+    for other, same in others.items():
+        if node is not None and same is not None and same.name == node.name:
+            raise InputError(f"{sheet.place(name)}: is {node.name}, as {other} is; put all its prices under one name")
 
 
 def _other_names(entry: Spec) -> list[str]:
@@ -439,15 +478,6 @@ def _other_names(entry: Spec) -> list[str]:
         return names
     names.append(entry.hf_id)
     return [*names, *(name.rpartition("/")[2] for name in names if "/" in name)]
-
-
-def _without_count(name: str) -> str:
-    """Return the GPU of a shorthand such as 8xH100 or H100:8."""
-    head, sign, tail = name.partition("x")
-    if sign and head.isdigit() and tail:
-        return tail
-    head, sign, tail = name.rpartition(":")
-    return head if sign and tail.isdigit() else name
 
 
 def _yaml_in(base: Traversable, folder: str) -> list[tuple[str, Traversable]]:

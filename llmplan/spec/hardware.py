@@ -26,7 +26,6 @@ from llmplan.spec.terms import Price, Terms, terms_of, usd_per_hour_of
 
 Status = Literal["released", "preliminary", "retired"]
 Market = Literal["on_demand", "reserved", "spot", "owned"]
-Dtype = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4", "nvfp4", "mxfp4"]
 
 
 class Gpu(Spec):

@@ -433,6 +433,18 @@ CONFIGS = [
     config("endless number", '{"hidden_size": ' + "9" * 5000 + "}", "m/config.json: is no JSON"),
     config("deep", "[" * 100_000, "m/config.json: is no JSON"),
     changed("no config.json", "llama-3.1-8b", "./none/config.json", "none/config.json: no such file; its folder"),
+    Case(
+        name="config.json: no file",
+        files={"w.yaml": BASE, "q.csv": ""},
+        args=("models", "import", "nofile"),
+        says=("nofile: no such file; give a model's config.json, or the folder that holds it",),
+    ),
+    Case(
+        name="config.json: folder without one",
+        files={"m/w.yaml": BASE},
+        args=("models", "import", "m"),
+        says=("m/config.json: no such file; give a model's config.json, or",),
+    ),
     changed("model of a long name", "llama-3.1-8b", "a" * 300, "aaa: is no path (File name too long)"),
     changed("model of nobody's home", "llama-3.1-8b", "~nobody-here/x.json", "~nobody-here/x.json: is no path"),
 ]
@@ -668,6 +680,12 @@ PRICES = [
         files={"q.csv": QUOTES},
         args=("prices", "import", "p.csv"),
         says=("p.csv: no such file; did you mean q.csv?",),
+    ),
+    Case(
+        name="quotes: no table",
+        files={"w.yaml": BASE},
+        args=("prices", "import", "p.csv"),
+        says=("p.csv: no such file; give a CSV",),
     ),
     quotes("no day", "", "q.csv:2: has no day; give --snapshot 2026-01-31, or --snapshot unknown"),
     quotes("day in words", "--snapshot|May", "--snapshot: 'May' is no day; write it as 2026-01-31"),

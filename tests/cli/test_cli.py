@@ -406,7 +406,8 @@ def test_facts_that_nobody_published_are_shown() -> None:
 )
 def test_an_entry_is_shown_with_its_cheapest_price(name: str, filtered: list[str]) -> None:
     shown = good("catalog", "show", name, "--wide").out.splitlines()
-    best = good("prices", "list", *filtered, "--market", "on_demand", "--json", "-q").json[0]
+    listed = good("prices", "list", *filtered, "--market", "on_demand", "--json", "-q").json
+    best = next(row for row in listed if row["snapshot"] is not None)
     usd = best["usd_per_gpu_hour"] if name == "h100" else best["usd_per_hour"]
     (line,) = (line for line in shown if line.startswith("  cheapest on_demand"))
     for said in (f"{usd:.2f} USD/", best["region"], best["provider"], best["snapshot"]):
@@ -528,6 +529,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (0, 1)
+
+
+def test_a_model_that_is_imported_again_is_said_to_be_as_it_was(tmp_path: Path) -> None:
+    own, file = tmp_path / "own", f"{tmp_path / 'own'}/models/tiny.yaml"
+    args = ("models", "import", str(ROOT / "examples/local-model"), "--name", "tiny", "--output-dir", str(own))
+    assert good(*args).err.splitlines()[-1] == f"wrote {file}; use it with --catalog {own}"
+    assert good(*args).err.splitlines()[-1] == f"{file} is as it was; use it with --catalog {own}"
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("two\nlines"), 1)])

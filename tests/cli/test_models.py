@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said(capsys, monkeypatch, args: list[str], words: str)
 def test_a_folder_and_a_key_given_twice(capsys, monkeypatch, tmp_path):
     code, _, err = said(capsys, monkeypatch, "import", str(tmp_path))
     assert code == 2
-    assert "give the model's folder with its config.json" in err
+    assert "give a model's config.json, or the folder that holds it" in err
     (tmp_path / "config.json").write_text('{"model_type": "llama", "vocab_size": 1, "vocab_size": 2}', "utf-8")
     code, _, err = said(capsys, monkeypatch, "show", str(tmp_path))
     assert code == 2

@@ -113,6 +113,20 @@ def test_filters_narrow() -> None:
     assert one["usd_per_hour"] == 55.04
 
 
+def test_prices_that_no_plan_takes_unasked_are_listed_too() -> None:
+    """Those of an unknown day, with a warning, and of GPUs that are announced only."""
+    Path("r.csv").write_text("provider,node,gpu,gpus,price_per_hour\nmine,r200-4,r200,4,9\n", "utf-8")
+    good("prices", "import", "r.csv", "--snapshot", "2026-08-31", "--output-dir", "mine")
+    ran = good("prices", "list", "--json", "--catalog", "mine")
+    told = good("catalog", "list", "offers", "-f", "json", "--catalog", "mine")
+    found, offers = json.loads(ran.out), json.loads(told.out)
+    names = sorted("/".join(row[key] for key in ("provider", "node", "region", "market")) for row in found)
+    assert names == sorted(row["offer"] for row in offers)
+    assert {"vultr", "digitalocean"} <= {row["provider"] for row in found}
+    assert "rubin-r200-nvl72" in {row["gpu"] for row in found}
+    assert "prices of an unknown day: digitalocean, hotaisle, jarvislabs, vultr" in ran.err
+
+
 def test_formats_tell_the_same() -> None:
     found = rows(*SPOT)
     assert yaml.safe_load(good(*SPOT, "-f", "yaml").out) == found
@@ -125,19 +139,6 @@ def test_no_price_is_an_empty_list_and_a_hint() -> None:
     assert json.loads(ran.out) == []
     assert ran.err.startswith("note       no price is all of that; ")
     assert "without --max-usd-per-gpu-hour" in ran.err
-
-
-def test_prices_of_an_unknown_day_are_left_out_aloud() -> None:
-    ran = good("prices", "list", "--gpu", "mi325x")
-    assert ran.out == "0 prices\n"
-    assert ran.err == "note       1 price of an unknown day left out; --provider vultr shows it\n"
-    assert "36.92" in good("prices", "list", "--gpu", "mi325x", "--provider", "vultr").out
-    every = good("prices", "list", "-f", "csv")
-    undated = "note       17 prices of an unknown day left out; --provider digitalocean,hotaisle,jarvislabs,vultr shows"
-    assert undated in every.err
-    offers = json.loads(good("catalog", "list", "offers", "-f", "json").out)
-    assert len(offers) - 17 == len(every.out.splitlines()) - 1
-    assert "unknown day" not in good("prices", "list", "--gpu", "mi325x", "--max-usd-per-gpu-hour", "1").err
 
 
 def test_a_gpu_that_nobody_rents_is_said() -> None:
@@ -348,6 +349,50 @@ def test_what_cannot_be_had_is_listed_and_not_planned() -> None:
     document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "mine")
     assert "home" not in str(document["plan"]["rentals"])
     assert any(excuse["message"] == "none of its nodes can be had" for excuse in document["excuses"])
+
+
+ALIASES = """\
+provider: mine
+snapshot: 2026-08-31
+source: quote
+offers:
+  G6E.xlarge:
+    home: {on_demand: {usd_per_hour: 0.01 USD/h, available: 1}}
+    attic: {on_demand: {usd_per_hour: 0.02 USD/h, highest_usd_per_hour: 0.03 USD/h, available: 2}}
+  Standard_ND96isrf_H100_v5:
+    home: {reserved: {upfront_usd: 87600 USD, usd_per_hour: 10 USD/h, term_s: 1 year}}
+"""
+
+
+def test_a_sheet_that_names_nodes_otherwise_is_listed_and_planned_on(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES, "utf-8")
+    found = rows("prices", "list", "--provider", "mine", "--catalog", "own")
+    assert [(row["node"], row["region"], row["available"], row["highest_usd_per_hour"]) for row in found] == [
+        ("g6e.xlarge", "home", 1, None),
+        ("g6e.xlarge", "attic", 2, 0.03),
+        ("standard-nd96isrf-h100-v5", "home", None, None),
+    ]
+    assert "upfront 10.00 + hourly 10.00" in good("prices", "list", "--explain", "--catalog", "own", "-q").out
+    offers = json.loads(good("catalog", "list", "offers", "--catalog", "own", "-f", "json").out)
+    assert {(row["offer"], row["usd_per_hour"]) for row in offers if row["offer"].startswith("mine/")} == {
+        ("mine/g6e.xlarge/home/on_demand", 0.01),
+        ("mine/g6e.xlarge/attic/on_demand", 0.02),
+        ("mine/standard-nd96isrf-h100-v5/home/reserved", 20),
+    }
+    document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "own")
+    nodes = {rental["offer"]: rental["nodes"] for rental in document["plan"]["rentals"]}
+    assert nodes["mine/g6e.xlarge/home/on_demand"] == 1
+    assert nodes["mine/g6e.xlarge/attic/on_demand"] == 2
+
+
+def test_a_sheet_with_an_unknown_node_is_named(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES.replace("G6E.xlarge", "g6e.large"), "utf-8")
+    for args in (("prices", "list"), ("catalog", "list", "offers"), ("recommend", "w.yaml")):
+        ran = llmplan(*args, "--catalog", "own")
+        assert (ran.code, ran.out) == (2, "")
+        assert "hardware/prices/mine.yaml:5: offers.g6e.large: no node 'g6e.large' in the catalog; did you" in ran.err
 
 
 def test_what_the_owned_machines_carry_is_the_nearest_answer() -> None:

@@ -524,6 +524,12 @@ def test_a_filter_that_names_nothing_is_refused(wanted, said):
         SHIPPED.offers(wanted)
 
 
+@pytest.mark.parametrize("name", ["8xh100", "8 x H100", "H100:8"])
+def test_a_filter_takes_no_number_of_gpus(name):
+    with pytest.raises(InputError, match="has a number; cap it with limits"):
+        SHIPPED.offers(OfferFilter(gpus=(name,)))
+
+
 # ---- models ----
 
 
@@ -751,6 +757,86 @@ def test_a_price_sheet_of_the_user_replaces_the_one_of_that_provider(mine):
     offer = catalog.offers(OfferFilter(nodes=("p5.48xlarge",)))[0]
     assert offer.usd_per_hour == 1.0
     assert [sheet.provider for sheet in catalog.prices] == [sheet.provider for sheet in SHIPPED.prices]
+
+
+ALIASED = """\
+provider: acme
+snapshot: 2026-11-01
+source: quote
+offers:
+  Standard_ND96isrf_H100_v5:
+    oslo:
+      on_demand: {usd_per_hour: 20 USD/h, highest_usd_per_hour: 30 USD/h, available: 2}
+      owned: {capex_usd: 87600 USD, life_s: 1 year, power_w: 0 W, electricity_usd_per_kwh: 0 USD/kWh, available: 1}
+    rome: {on_demand: 30 USD/h}
+  P5.48xlarge:
+    oslo: {on_demand: 40 USD/h, reserved: {upfront_usd: 8760 USD, term_s: 1 year}}
+"""
+
+
+def with_sheet(folder, text):
+    (folder / "hardware/prices").mkdir(parents=True)
+    (folder / "hardware/prices/acme.yaml").write_text(text, "utf-8")
+    return Catalog.with_folders([str(folder)])
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_sheet_of_the_user_may_name_a_node_by_any_of_its_names(tmp_path, everything):
+    offers = with_sheet(tmp_path, ALIASED).offers(OfferFilter(providers=("acme",)), everything)
+    assert {o.name: (o.usd_per_hour, o.available, o.highest_usd_per_hour) for o in offers} == {
+        "acme/p5.48xlarge/oslo/reserved": (1, None, None),
+        "acme/standard-nd96isrf-h100-v5/oslo/owned": (10, 1, None),
+        "acme/standard-nd96isrf-h100-v5/oslo/on_demand": (20, 2, 30),
+        "acme/standard-nd96isrf-h100-v5/rome/on_demand": (30, None, None),
+        "acme/p5.48xlarge/oslo/on_demand": (40, None, None),
+    }
+
+
+@pytest.mark.parametrize("asked", ["p5.48xlarge", "P5.48XLARGE"])
+def test_a_node_of_a_sheet_is_asked_for_by_any_of_its_names(tmp_path, asked):
+    catalog = with_sheet(tmp_path, ALIASED)
+    wanted = OfferFilter(providers=("acme",), nodes=(asked,), gpus=("h100",), markets=("on_demand",))
+    assert [o.name for o in catalog.offers(wanted)] == ["acme/p5.48xlarge/oslo/on_demand"]
+
+
+def test_all_regions_of_a_sheet_of_the_user_stay(tmp_path):
+    """Each may be capped (decision 5); of what ships, the cheapest region of a node stands for all."""
+    catalog = with_sheet(tmp_path, ALIASED)
+    few, others = catalog.cheapest_regions(OfferFilter(gpus=("h100",)))
+    every = catalog.offers(OfferFilter(gpus=("h100",)))
+    assert [o for o in few if o.provider == "acme"] == [o for o in every if o.provider == "acme"]
+    assert len([o for o in few if o.provider == "acme"]) == 5
+    assert len(few) + others.total() == len(every)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "P5.48xlarge",
+            "p5.49xlarge",
+            "hardware/prices/acme.yaml:10: offers.p5.49xlarge: no node 'p5.49xlarge' in the catalog; did you mean",
+        ),
+        (
+            "P5.48xlarge",
+            "g6f.xlarge",
+            "hardware/prices/acme.yaml:10: offers.g6f.xlarge: 'g6f.xlarge' is a slice of an L4",
+        ),
+        (
+            "P5.48xlarge",
+            "standard-nd96isrf-h100-v5",
+            "hardware/prices/acme.yaml:10: offers.standard-nd96isrf-h100-v5: is standard-nd96isrf-h100-v5, as "
+            "Standard_ND96isrf_H100_v5 is; put all its prices under one name",
+        ),
+    ],
+)
+def test_a_sheet_whose_node_is_wrong_is_named(tmp_path, old, new, said):
+    catalog = with_sheet(tmp_path, ALIASED.replace(old, new))
+    for ask in (catalog.offers, catalog.cheapest_regions):
+        with pytest.raises(InputError) as error:
+            ask(OfferFilter())
+        assert str(error.value).startswith(f"{tmp_path}/{said}")
+        assert "\n" not in str(error.value)
 
 
 def test_the_hash_tells_catalogs_apart(mine):
