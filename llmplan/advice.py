@@ -14,10 +14,13 @@ import numpy as np
 from llmplan.perf.replica import METRICS, most_decodes
 from llmplan.plan.candidates import WIDTHS, Evaluated, idle_metrics
 from llmplan.plan.columns import NoMix
+from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import DeploymentRequest
 from llmplan.spec.plan import Infeasible, Nearest
 from llmplan.spec.workload import Bound, Fleet, Limits, OfferFilter, Slo
+from llmplan.support import offer_filter
 from llmplan.units import brief, significant
+from llmplan.unpriced import providers, why_no_offer
 
 if TYPE_CHECKING:
     from llmplan.recommend import Found
@@ -27,7 +30,7 @@ MARGIN = 1.25
 Retry = Callable[[Fleet, bool], "Found"]
 
 
-def infeasible(fleet: Fleet, found: Found, retry: Retry) -> Infeasible:
+def infeasible(fleet: Fleet, found: Found, retry: Retry, catalog: Catalog) -> Infeasible:
     """Return why a search found nothing, and proposals that would.
 
     Parameters
@@ -35,21 +38,21 @@ def infeasible(fleet: Fleet, found: Found, retry: Retry) -> Infeasible:
     retry : function (fleet, allow_lossy) -> Found
         Searches again with a changed question.
     """
-    binding, reason = _binding(fleet, found)
+    binding, reason = _binding(fleet, found, catalog)
     return Infeasible(
         reason=reason,
         binding=binding,
         best_reachable=_best(found.evaluated, found) if found.evaluated else {},
-        nearest=tuple(_nearest(fleet, found, retry, binding)),
+        nearest=tuple(_nearest(fleet, found, retry, binding, catalog)),
         rejected=dict(sorted(Counter(excuse.reason for excuse in found.excuses).items())),
     )
 
 
-def _binding(fleet: Fleet, found: Found) -> tuple[str, str]:
+def _binding(fleet: Fleet, found: Found, catalog: Catalog) -> tuple[str, str]:
     """Return the kind of constraint that binds, and the sentence that says by how much."""
     studied = found.evaluated
     if studied is None or not studied.candidates:
-        return _no_mix(found) if found.columns else _no_candidate(fleet, found)
+        return _no_mix(found) if found.columns else _no_candidate(fleet, found, catalog)
     blocked = np.flatnonzero(~np.any(studied.capacity > 0, axis=0))
     if blocked.size == 0:
         return _no_mix(found)
@@ -84,13 +87,10 @@ def _no_mix(found: Found) -> tuple[str, str]:
     return mix.binding, mix.reason
 
 
-def _no_candidate(fleet: Fleet, found: Found) -> tuple[str, str]:
+def _no_candidate(fleet: Fleet, found: Found, catalog: Catalog) -> tuple[str, str]:
     wanted = fleet.workloads[0].deployment
     if not found.offers:
-        asked = [f"{field} {' or '.join(names)}" for field, names in fleet.offers if names]
-        if wanted.offer or wanted.gpu:
-            asked = [f"{field} {name}" for field, name in wanted if field in ("gpu", "offer") and name]
-        return "offers", f"no offer in the price sheets has {', '.join(asked)}"
+        return "offers", why_no_offer(offer_filter(fleet), catalog)
     unsupported = next((e.message for e in found.excuses if e.reason == "unsupported"), None)
     if unsupported is not None:
         return "formats", f"no candidate on the offers: {unsupported}"
@@ -151,10 +151,10 @@ def _best(studied: Evaluated, found: Found) -> dict[str, str]:
     return said
 
 
-def _nearest(fleet: Fleet, found: Found, retry: Retry, binding: str) -> Iterator[Nearest]:
+def _nearest(fleet: Fleet, found: Found, retry: Retry, binding: str, catalog: Catalog) -> Iterator[Nearest]:
     """Yield changed questions that have an answer, with its price."""
     tried: set[str] = set()
-    for change, changed, lossy in _changes(fleet, found, binding):
+    for change, changed, lossy in _changes(fleet, found, binding, catalog):
         if change in tried:
             continue
         tried.add(change)
@@ -163,8 +163,11 @@ def _nearest(fleet: Fleet, found: Found, retry: Retry, binding: str) -> Iterator
             yield Nearest(change=change, usd_per_hour=answer.evaluation.cost.usd_per_hour)
 
 
-def _changes(fleet: Fleet, found: Found, binding: str) -> Iterator[tuple[str, Fleet, bool]]:
+def _changes(fleet: Fleet, found: Found, binding: str, catalog: Catalog) -> Iterator[tuple[str, Fleet, bool]]:
     workload = fleet.workloads[0]
+    if binding == "offers" and (undated := tuple(catalog.undated(offer_filter(fleet)))):
+        among = fleet.offers.model_copy(update={"providers": undated})
+        yield providers(undated), fleet.model_copy(update={"offers": among}), False
     studied = found.evaluated
     if studied is not None and binding.startswith("slo"):
         yield from _relaxed_bounds(fleet, studied)

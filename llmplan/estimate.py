@@ -24,20 +24,23 @@ from llmplan.plan.candidates import (
     enumerate_candidates,
     kinds_of,
     memory_message,
+    why_not_cut,
+    why_not_on,
 )
 from llmplan.plan.runs import why_not_formats, why_not_layout
 from llmplan.provenance import provenance_of
-from llmplan.remarks import plan_warnings, preliminary
+from llmplan.remarks import plan_warnings, preliminary, undated_left_out
 from llmplan.resolve import as_replicas, check_runs, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.deployment import DeploymentRequest
+from llmplan.spec.deployment import DeploymentRequest, Layout, gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.hardware import Offer
 from llmplan.spec.model import Model
 from llmplan.spec.plan import AT, Answer, Infeasible, Nearest, Plan, Pool, Rental, Share
 from llmplan.spec.workload import Bucket, Fleet, OfferFilter, Slo
-from llmplan.support import check_plan, check_supported, gpu_and_count, offer_filter
+from llmplan.support import check_plan, check_supported, offer_filter
 from llmplan.units import brief
+from llmplan.unpriced import why_no_offer
 
 MOST_OTHERS = 3
 """Other GPUs that are named when the one asked for cannot hold the model at all."""
@@ -142,6 +145,7 @@ def estimate_workload(
     workload = fleet.workloads[0]
     model, warnings = resolved_model(workload, catalog, where)
     engine, defaults = resolved_engine(workload, catalog)
+    defaults = [*defaults, *undated_left_out(fleet, catalog)]
     check_runs(engine, model, catalog, where)
     buckets = fitting_buckets(workload, model, where)
     candidate, offers = _fixed(fleet, model, engine, catalog, where)
@@ -197,10 +201,14 @@ def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: 
     name, count = gpu_and_count(wanted.gpu)
     gpu = catalog.gpu(name)
     request = _completed(wanted, count, where)
-    offers = catalog.offers(offer_filter(fleet))
+    question = Question(model=model, engine=engine, wanted=request)
+    refused = why_not_on(question, gpu)
+    if refused:
+        raise InputError(f"{where}: deployment: {gpu.name}: {refused}")
+    offers = _offers(fleet, catalog, where)
     held: dict[int, tuple[Candidate, list[Offer]]] = {}
     for kind in kinds_of(offers, {gpu.name: gpu}):
-        found, excuses = enumerate_candidates(Question(model=model, engine=engine, wanted=request), [kind])
+        found, excuses = enumerate_candidates(question, [kind])
         if excuses:
             raise InputError(f"{where}: deployment: {excuses[0].candidate}: {excuses[0].message}")
         for candidate in found[:1]:
@@ -209,10 +217,23 @@ def _fixed(fleet: Fleet, model: Model, engine: Engine, catalog: Catalog, where: 
     if held:
         return held[min(held)]
     sizes = sorted({o.node.gpus for o in offers})
+    widths = {name: getattr(request, name) for name in ("tp", "pp", "dp", "ep")}
+    undivided = why_not_cut(model, Layout.model_construct(cp=1, **widths))
+    if undivided:
+        raise InputError(f"{where}: deployment: {model.name} cannot be cut as {_cut(request)}: {undivided}")
     raise InputError(
         f"{where}: deployment: {model.name} cannot be cut as {_cut(request)} on the offers of {gpu.name}; "
-        f"its nodes have {', '.join(str(n) for n in sizes) or 'no'} GPUs"
+        f"its nodes have {', '.join(str(n) for n in sizes)} GPUs"
     )
+
+
+def _offers(fleet: Fleet, catalog: Catalog, where: str) -> list[Offer]:
+    """Return the offers of a GPU that the question allows, of which there must be one."""
+    wanted = offer_filter(fleet)
+    offers = catalog.offers(wanted)
+    if not offers:
+        raise InputError(f"{where}: deployment.gpu: {why_no_offer(wanted, catalog)}")
+    return offers
 
 
 def _completed(wanted: DeploymentRequest, count: int | None, where: str) -> DeploymentRequest:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from math import isfinite
 
 from llmplan.errors import InputError, UnknownNameError
-from llmplan.price_rows import ANYWHERE, Asked, Entry, Nodes, Read, SkippedError, provider_of
+from llmplan.price_rows import ANYWHERE, Asked, Entry, Nodes, Read, SkippedError, provider_of, slug
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Gpu, Market, Node
-from llmplan.spec.price_cells import Cells, Table
-from llmplan.spec.terms import Quote
+from llmplan.spec.price_cells import MOST, MOST_COUNT, Cells, Table
+from llmplan.spec.terms import Quote, checked
 from llmplan.units import BYTES_PER_GIB, brief, parse
 
 SKYPILOT = frozenset({"InstanceType", "AcceleratorName", "AcceleratorCount", "Region"})
@@ -53,7 +52,7 @@ def _rows(table: Table, catalog: Catalog, asked: Asked, read: Rows) -> Read:
 def _skypilot(cells: Cells, nodes: Nodes, asked: Asked) -> Iterator[Entry]:
     about = f"{cells.text('InstanceType')} {cells.text('GpuInfo')}"
     size = re.search(r"'SizeInMiB': *([0-9.]+)", cells.text("GpuInfo"))
-    mib = float(size[1]) if size and size[1].count(".") < 2 else 0.0
+    mib = _positive(size[1], "SizeInMiB") if size else 0.0
     memory = parse(f"{mib} {'GiB' if mib < LEAST_MIB else 'MiB'}", "B")
     node = _node(cells, nodes, asked, ("InstanceType", "AcceleratorName", "AcceleratorCount"), about, memory)
     prices: list[tuple[Market, str]] = [("on_demand", "Price"), ("spot", "SpotPrice")]
@@ -76,24 +75,35 @@ def _gpuhunt(cells: Cells, nodes: Nodes, asked: Asked) -> Iterator[Entry]:
 
 
 def _entry(cells: Cells, asked: Asked, node: Node, region: str, market: Market, usd: float) -> Entry:
+    quote = Quote.model_construct(usd_per_hour=round(usd, 6))
+    try:
+        checked(quote)
+    except ValueError:
+        raise SkippedError("price is out of range") from None
     return Entry(
         cells=cells,
         provider=provider_of(cells, asked),
         node=node,
         region=region.replace("/", "-") or ANYWHERE,
         market=market,
-        terms=Quote.model_construct(usd_per_hour=round(usd, 6)),
+        terms=quote,
         snapshot=asked.day(cells),
     )
 
 
 def _number(cells: Cells, column: str) -> float:
     """Return a cell as a number; 0 when it is empty or none."""
+    return _positive(cells.text(column, "0"), column)
+
+
+def _positive(text: str, column: str) -> float:
     try:
-        value = float(cells.text(column, "0"))
+        value = float(text)
     except ValueError:
         return 0.0
-    return value if isfinite(value) and value > 0 else 0.0
+    if value > MOST:
+        raise SkippedError(f"{column} is out of range")
+    return value if value > 0 else 0.0
 
 
 def _node(
@@ -103,13 +113,15 @@ def _node(
     name, said, gpus = (cells.text(column) for column in columns)
     if not said or not gpus or not name:
         raise SkippedError("no GPU")
+    if not slug(name):
+        raise SkippedError(f"node {name}, which is no name")
     count = _number(cells, columns[2])
-    if count < 1 or count != int(count):
+    if not 1 <= count <= MOST_COUNT or count != int(count):
         raise SkippedError(f"{gpus} of a GPU")
     gpu = _gpu(said, about, memory_bytes, nodes)
     provider = provider_of(cells, asked)
     for called in (name, f"{provider}-{name}"):
-        known = nodes.known(called)
+        known = nodes.known(called) or nodes.taken(called)
         if known is None:
             host = {
                 "vcpus": int(_number(cells, "vCPUs") or _number(cells, "cpu")) or None,

@@ -155,6 +155,10 @@ def _state(mixer: Delta | Mamba2 | Mamba1) -> str:
 def _ffn(ffn: Ffn | Moe) -> str:
     if isinstance(ffn, Ffn):
         return f"{ffn.kind} {ffn.intermediate_size}"
-    shared = f" + {ffn.shared_experts} shared" if ffn.shared_experts else ""
     latent = f" in latents of {ffn.latent_size}" if ffn.latent_size else ""
-    return f"MoE {ffn.experts_per_token} of {ffn.experts}{shared} x {ffn.intermediate_size}{latent}"
+    routed, width = f"MoE {ffn.experts_per_token} of {ffn.experts}", ffn.intermediate_size
+    wide = ffn.shared_intermediate_size or width
+    if ffn.shared_experts and wide != width:
+        return f"{routed} x {width}{latent} + {ffn.shared_experts} shared x {wide}"
+    shared = f" + {ffn.shared_experts} shared" if ffn.shared_experts else ""
+    return f"{routed}{shared} x {width}{latent}"

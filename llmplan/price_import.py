@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from llmplan.errors import InputError, near
+from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.foreign_prices import GPUHUNT, SKYPILOT, gpuhunt_rows, skypilot_rows
 from llmplan.freshness import AsOf
 from llmplan.price_list import Priced
@@ -103,7 +103,9 @@ def _assembled(read: Read, catalog: Catalog, tag: str) -> Imported:
         days = {entry.snapshot for entry in entries} | ({base.snapshot} if base else set())
         sheets.append(_sheet(provider, days, _source(entries, base, tag), offers))
         if len(days) > 1:
-            notes.append(f"{provider}: prices of several days; the sheet has the oldest, {sheets[-1].snapshot}")
+            day = sheets[-1].snapshot
+            said = f"the sheet has the oldest, {day}" if day else "one is unknown, so the day of the sheet is unknown"
+            notes.append(f"{provider}: prices of several days; {said}")
         if provider in shipped and base is None:
             count = len(shipped[provider].rows())
             notes.append(f"{provider}: with this sheet the {count} prices that the catalog has of it are not offered")
@@ -178,18 +180,20 @@ def _one(key: Key, entries: Sequence[Entry]) -> float | Terms:
 
 
 def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> dict[Key, float | Terms]:
-    """Return the prices of a sheet with discounts and counts; a row that names a node goes before one for all."""
+    """Return the prices of a sheet with discounts and counts; a row that names a node goes before one for all.
+
+    What the narrower row leaves open stays as the wider one has it; commitments of different lengths are not mixed.
+    """
     offers: dict[Key, float | Terms] = {
-        (node, region, market): price
+        (_name(node, base, catalog), region, market): price
         for node, regions in base.usd_per_hour.items()
         for region, markets in regions.items()
         for market, price in markets.items()
     }
     listed = dict(offers)
+    made: dict[Key, tuple[Key, Change]] = {}
     for change in sorted(changes, key=lambda c: (c.node != "*", c.region is not None)):
-        node = None if change.node == "*" else change.node
-        if node is not None and node not in base.usd_per_hour:
-            node = catalog.node(node).name
+        node = None if change.node == "*" else _named(change, catalog)
         found = [
             key
             for key in listed
@@ -200,23 +204,40 @@ def _changed(base: PriceSheet, changes: Sequence[Change], catalog: Catalog) -> d
             raise change.cells.wrong("node", f"{base.provider} has no {what} to change (llmplan prices list)")
         for key in found:
             target: Key = (key[0], key[1], "reserved") if change.term_s else key
-            offers[target] = _less(terms_of(listed[key]), change)
-    return offers
+            origin, wider = made.get(target, (key, change))
+            alike = origin == key and wider.term_s == change.term_s
+            made[target] = key, change.over(wider) if alike else change
+    return offers | {target: _less(terms_of(listed[key]), change) for target, (key, change) in made.items()}
+
+
+def _name(node: str, base: PriceSheet, catalog: Catalog) -> str:
+    """Return the catalog's name of a node, which a sheet may call by another."""
+    try:
+        return catalog.node(node).name
+    except UnknownNameError as error:
+        raise InputError(f"prices of {base.provider}: offers.{node}: {error}") from None
+
+
+def _named(change: Change, catalog: Catalog) -> str:
+    try:
+        return catalog.node(change.node).name
+    except UnknownNameError as error:
+        raise change.cells.wrong("node", str(error)) from None
 
 
 def _less(terms: Terms, change: Change) -> Terms:
     """Return terms with a discount, or a commitment at one, and the count of nodes that it holds for."""
-    listed = usd_per_hour_of(terms)
-    usd = round(listed * (1 - change.discount), 6)
-    note = f"{listed:g} USD/h less {100 * change.discount:g} %" if change.discount else ""
+    listed, discount = usd_per_hour_of(terms), change.discount or 0.0
+    note = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
     if change.term_s:
+        usd = round(listed * (1 - discount), 6)
         return Reservation.model_construct(
             upfront_usd=0.0, usd_per_hour=usd, term_s=change.term_s, available=change.available, note=note
         )
     available = terms.available if change.available is None else change.available
     if isinstance(terms, Quote):
-        return terms.model_copy(update={"usd_per_hour": usd, "available": available, "note": note or terms.note})
-    if change.discount:
+        return terms.less(discount).model_copy(update={"available": available, "note": note or terms.note})
+    if discount:
         raise change.cells.wrong("discount_percent", "goes with a price, not with a reservation or an owned machine")
     return terms.model_copy(update={"available": available})
 

@@ -9,10 +9,12 @@ from typing import Any
 from llmplan.errors import InputError, UnknownNameError
 from llmplan.freshness import AsOf
 from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.hardware import Market, Offer
 from llmplan.spec.terms import Terms
 from llmplan.spec.workload import OfferFilter
-from llmplan.support import MARKETS, gpu_and_count
+from llmplan.support import MARKETS
+from llmplan.unpriced import without_price
 
 OPTIONS = {"gpus": "--gpu", "providers": "--provider", "regions": "--region", "nodes": "--node", "markets": "--market"}
 """The option of each field of a filter."""
@@ -58,41 +60,37 @@ class Priced:
 
 
 def priced(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> list[Priced]:
-    """Return the prices that are wanted, the cheapest GPU hour first.
+    """Return the prices that are wanted, those of no plan by default too, the cheapest GPU hour first.
 
     Raises
     ------
     LlmplanError
         No price has such a name, or a GPU comes with a number.
     """
-    sheets = {sheet.provider: sheet for sheet in catalog.prices}
+    sources = {sheet.provider: sheet.source for sheet in catalog.prices}
     rows = []
-    for offer in _offers(catalog, wanted):
-        sheet = sheets[offer.provider]
-        terms = sheet.terms(_written(sheet.usd_per_hour, offer.node.name, catalog), offer.region, offer.market)
-        row = Priced.of(offer, terms, sheet.source, as_of)
+    for offer, terms in _offers(catalog, wanted):
+        row = Priced.of(offer, terms, sources[offer.provider], as_of)
         if wanted.max_usd_per_gpu_hour is None or row.usd_per_gpu_hour <= wanted.max_usd_per_gpu_hour:
             rows.append(row)
     return sorted(rows, key=lambda row: (row.usd_per_gpu_hour, row.offer.name))
 
 
-def _written(nodes: Iterable[str], name: str, catalog: Catalog) -> str:
-    """Return the name under which a sheet has a node: its own, or an alias."""
-    return name if name in nodes else next(key for key in nodes if catalog.node(key).name == name)
-
-
-def _offers(catalog: Catalog, wanted: Wanted) -> list[Offer]:
+def _offers(catalog: Catalog, wanted: Wanted) -> list[tuple[Offer, Terms]]:
     counted = [name for name in wanted.gpus if gpu_and_count(name)[1] is not None]
     if counted:
         raise InputError(f"--gpu {counted[0]}: has a number; want the GPU alone, or a node with --node")
-    fields = {name: getattr(wanted, name) for name in OPTIONS}
-    fields["markets"] = wanted.markets or MARKETS
     try:
-        return catalog.offers(OfferFilter.model_validate(fields))
+        return catalog.offers_with_terms(_filter(wanted), everything=True)
     except UnknownNameError as error:
         field, _, said = str(error).partition(": ")
         option = OPTIONS.get(field.removeprefix("offers."))
         raise UnknownNameError(f"{option}: {said}" if option else str(error)) from None
+
+
+def _filter(wanted: Wanted) -> OfferFilter:
+    fields = {name: getattr(wanted, name) for name in OPTIONS}
+    return OfferFilter.model_validate({**fields, "markets": wanted.markets or MARKETS})
 
 
 def document(rows: Iterable[Priced]) -> list[dict[str, Any]]:
@@ -120,8 +118,15 @@ def document(rows: Iterable[Priced]) -> list[dict[str, Any]]:
     ]
 
 
-def missing(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
-    """Return why nothing is listed: how many prices there are when one wish is given up."""
+def remarks(catalog: Catalog, wanted: Wanted, as_of: AsOf, found: int) -> list[str]:
+    """Return what a list of `found` prices leaves out, and why it is empty."""
+    bare = without_price(wanted.gpus, catalog)
+    said = [f"no price for {name} is in the catalog; add yours with llmplan prices import" for name in bare]
+    return said if found or said else [_missing(catalog, wanted, as_of)]
+
+
+def _missing(catalog: Catalog, wanted: Wanted, as_of: AsOf) -> str:
+    """Return how many prices there are when one wish is given up."""
     said = []
     for name in wanted.given():
         fewer = {field: getattr(wanted, field) for field in wanted.__slots__ if field != name}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -67,10 +67,19 @@ class Change:
     """A name, or * for every node of the provider."""
     region: str | None
     market: Market
-    discount: float
+    discount: float | None
     term_s: float | None
     """The discount is for a commitment of this length."""
     available: int | None
+
+    def over(self, wider: Change) -> Change:
+        """Return this change, with what it leaves open as a wider one has it."""
+        return replace(
+            self,
+            cells=wider.cells if self.discount is None else self.cells,
+            discount=wider.discount if self.discount is None else self.discount,
+            available=wider.available if self.available is None else self.available,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +126,19 @@ class Nodes:
 
     def known(self, name: str) -> Node | None:
         """Return the node of the catalog, or of an earlier row, that a name means."""
+        return self._listed(name) or self.new.get(slug(name))
+
+    def taken(self, name: str) -> Node | None:
+        """Return the node of the catalog whose name a new one would get."""
+        return self._listed(slug(name)) if slug(name) else None
+
+    def _listed(self, name: str) -> Node | None:
         if name not in self.seen:
             try:
                 self.seen[name] = self.catalog.node(name)
             except UnknownNameError:
                 self.seen[name] = None
-        return self.seen[name] or self.new.get(slug(name))
+        return self.seen[name]
 
     def add(self, name: str, provider: str, gpu: str, gpus: int, host: Mapping[str, Any]) -> Node:
         """Return a new node of some GPUs on a host, of which what is not known stays null."""

@@ -10,7 +10,7 @@ from llmplan.price_rows import ANYWHERE, Asked, Change, Entry, Nodes, Read, prov
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Market, Node
 from llmplan.spec.price_cells import Cells, Table
-from llmplan.spec.terms import Owned, Quote, Reservation, Terms
+from llmplan.spec.terms import Owned, Quote, Reservation, Terms, check_span, checked
 from llmplan.support import MARKETS
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW, parse
 
@@ -57,6 +57,10 @@ def _entry(cells: Cells, nodes: Nodes, asked: Asked, defaults: dict[str, None]) 
         terms = _reservation(cells, node)
     else:
         terms = _quote(cells, node)
+    try:
+        checked(terms)
+    except ValueError as error:
+        raise InputError(f"{cells.place}: {error}") from None
     return Entry(
         cells=cells,
         provider=provider,
@@ -106,7 +110,9 @@ def _node(cells: Cells, nodes: Nodes, provider: str) -> Node:
             advice = near(name, nodes.catalog.names("nodes"))
             said = f"no node {name!r} in the catalog"
             raise cells.wrong("node", f"{said}; {advice or 'of a new one give gpu and gpus'}")
-        return nodes.add(name, provider, gpu, gpus, _host(cells))
+        known = nodes.taken(name)
+        if known is None:
+            return nodes.add(name, provider, gpu, gpus, _host(cells))
     if (gpu or known.gpu, gpus or known.gpus) != (known.gpu, known.gpus):
         has = f"{known.name} has {known.gpus} {known.gpu}"
         row = f"{gpus or known.gpus} {gpu or known.gpu}"
@@ -151,13 +157,17 @@ def _price(cells: Cells, node: Node) -> float:
 
 def _quote(cells: Cells, node: Node) -> Quote:
     listed, discount = _price(cells, node), cells.share("discount_percent")
-    less = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
-    return Quote.model_construct(
-        usd_per_hour=round(listed * (1 - discount), 6),
-        highest_usd_per_hour=cells.number("highest_usd_per_hour") if cells.has("highest_usd_per_hour") else None,
+    said = f"{listed:g} USD/h less {100 * discount:g} %" if discount else ""
+    highest = cells.number("highest_usd_per_hour") if cells.has("highest_usd_per_hour") else None
+    if highest is not None and round(highest, 6) < round(listed, 6):
+        raise cells.wrong("highest_usd_per_hour", f"is less than the price, {listed:g}; want that of the dearest zone")
+    quote = Quote.model_construct(
+        usd_per_hour=listed,
+        highest_usd_per_hour=highest,
         available=cells.count("available", least=0),
-        note=_note(cells, less),
+        note=_note(cells, said),
     )
+    return quote.less(discount)
 
 
 def _note(cells: Cells, *said: str) -> str:
@@ -180,10 +190,13 @@ def _reservation(cells: Cells, node: Node) -> Reservation:
 
 
 def _months(cells: Cells, column: str) -> float:
-    months = cells.number(column)
-    if months == 0:
-        raise cells.wrong(column, "0 is no time; want more than 0")
-    return months * (MONTHS_PER_YEAR if column.endswith("years") else 1) * HOURS_PER_MONTH * SECONDS_PER_HOUR
+    months = cells.number(column) * (MONTHS_PER_YEAR if column.endswith("years") else 1)
+    seconds = months * HOURS_PER_MONTH * SECONDS_PER_HOUR
+    try:
+        check_span(column, seconds)
+    except ValueError as error:
+        raise InputError(f"{cells.place}: {error}") from None
+    return seconds
 
 
 def _owned(cells: Cells, node: Node, catalog: Catalog, defaults: dict[str, None]) -> Owned:
@@ -242,7 +255,7 @@ def _change(cells: Cells, asked: Asked) -> Change:
         node=cells.text("node") or "*",
         region=_region(cells),
         market=_said_market(cells) or "on_demand",
-        discount=cells.share("discount_percent"),
+        discount=cells.share("discount_percent") if cells.has("discount_percent") else None,
         term_s=_months(cells, "term_months") if cells.has("term_months") else None,
         available=cells.count("available", least=0),
     )

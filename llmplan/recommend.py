@@ -28,6 +28,7 @@ from llmplan.remarks import defaults_of, no_evidence, plan_warnings, preliminary
 from llmplan.resolve import check_runs, fits_for, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.hardware import Offer
 from llmplan.spec.plan import (
     Alternative,
@@ -40,7 +41,7 @@ from llmplan.spec.plan import (
     Status,
 )
 from llmplan.spec.workload import Bucket, Fleet
-from llmplan.support import check_searched, check_supported, gpu_and_count, offer_filter
+from llmplan.support import check_searched, check_supported, offer_filter
 
 GAP_TOLERANCE = 1e-9
 """A gap this little above what was asked is rounding."""
@@ -328,7 +329,7 @@ def _by_provider(found: Found, mix: Mix) -> dict[str, list[Column]]:
 
 
 def _why_not(setting: Setting, found: Found) -> Infeasible:
-    return infeasible(setting.fleet, found, lambda fleet, lossy: _retry(setting, fleet, lossy))
+    return infeasible(setting.fleet, found, lambda fleet, lossy: _retry(setting, fleet, lossy), setting.catalog)
 
 
 def _retry(setting: Setting, fleet: Fleet, allow_lossy: bool) -> Found:

@@ -12,6 +12,7 @@ from llmplan.plan.runs import newer_version
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.plan import Excuse, Plan, PoolPrediction
 from llmplan.spec.workload import Fleet
+from llmplan.support import offer_filter
 from llmplan.units import brief
 
 
@@ -125,8 +126,7 @@ def preliminary(gpus: Iterable[str], catalog: Catalog) -> list[str]:
 
 def undated_left_out(fleet: Fleet, catalog: Catalog) -> list[str]:
     """Return which providers take no part because nobody knows the day of their prices."""
-    named = fleet.offers.providers or fleet.offers.nodes or fleet.workloads[0].deployment.offer
-    out = [] if named else catalog.undated()
+    out = catalog.undated(offer_filter(fleet))
     return [f"offers: without prices of an unknown day ({', '.join(out)}); offers.providers names them"] if out else []
 
 

@@ -12,13 +12,13 @@ from typing import get_args
 
 from llmplan.errors import InputError, LlmplanError, UnknownNameError, near
 from llmplan.spec.catalog import Catalog
-from llmplan.spec.deployment import DeploymentRequest
+from llmplan.spec.deployment import DeploymentRequest, gpu_and_count
 from llmplan.spec.hardware import Market
 from llmplan.spec.lengths import Lengths
 from llmplan.spec.messages import dotted
 from llmplan.spec.plan import Plan, Pool
 from llmplan.spec.readers import read_model
-from llmplan.spec.workload import Fleet, Limits, OfferFilter, Traffic, TrafficClass, Workload
+from llmplan.spec.workload import Fleet, Limits, OfferFilter, OneOffer, Traffic, TrafficClass, Workload
 
 Steps = tuple[str | int, ...]
 Place = Callable[[Steps], str]
@@ -31,23 +31,6 @@ MOST_LOAD = 1e6
 MOST_CV = 100.0
 """Beyond these, floating-point arithmetic and the solver's tolerances give no answer that is worth printing."""
 
-_COUNTED = re.compile(r"(?:(?P<count>\d+)\s*x\s*)?(?P<gpu>(?!\d+\s*x)[^:,+\[\]{}]+?)(?::(?P<tail>\d+))?\Z")
-
-
-def gpu_and_count(text: str) -> tuple[str, int | None]:
-    """Return the GPU and the number of a shorthand: `h100-sxm`, `8xH100` or `H100:8`.
-
-    Raises
-    ------
-    InputError
-        The text is no GPU, or its number is 0.
-    """
-    parts = _COUNTED.match(text.strip())
-    number = (parts["count"] or parts["tail"]) if parts else None
-    if not parts or (parts["count"] and parts["tail"]) or (number and int(number) == 0):
-        raise InputError(f"{text!r} is no GPU; write it as h100-sxm, 8xH100 or H100:8")
-    return parts["gpu"].strip(), int(number) if number else None
-
 
 def offer_filter(fleet: Fleet) -> OfferFilter:
     """Return what may be rented, narrowed to the GPU and offer that the deployment fixes."""
@@ -56,7 +39,7 @@ def offer_filter(fleet: Fleet) -> OfferFilter:
     if wanted.offer is None:
         return offers.model_copy(update={"gpus": gpus})
     provider, node, region, market = _offer_parts(wanted.offer)
-    return OfferFilter(providers=(provider,), nodes=(node,), regions=(region,), markets=(market,), gpus=gpus)
+    return OneOffer(providers=(provider,), nodes=(node,), regions=(region,), markets=(market,), gpus=gpus)
 
 
 def _offer_parts(name: str) -> tuple[str, str, str, Market]:
@@ -229,7 +212,7 @@ def check_names(fleet: Fleet, catalog: Catalog, where: str, place: Place) -> Non
 
 def _check_offer(name: str, catalog: Catalog) -> None:
     provider, node, region, market = _offer_parts(name)
-    wanted = OfferFilter(providers=(provider,), nodes=(node,), regions=(region,), markets=MARKETS)
+    wanted = OneOffer(providers=(provider,), nodes=(node,), regions=(region,), markets=MARKETS)
     known = [offer.name for offer in catalog.offers(wanted)]
     if not any(offer.endswith(f"/{market}") for offer in known):
         advice = near(name, known) or "llmplan catalog list offers shows them"

@@ -120,7 +120,7 @@ def test_a_newer_version_that_the_plan_needs_is_told(tmp_path):
     [
         ("llama-3.1-70b", "fp8", (15_000, 1000), "no room for KV: weights 67.7 GiB and activations 4.97 GiB"),
         ("qwen3-32b", "bf16", (31_000, 1000), "holds no request of 32000 tokens"),
-        ("deepseek-v3", "fp8", (15_000, 1000), "weights 627 GiB a GPU of 80.0 GiB"),
+        ("deepseek-v3", "fp8", (15_000, 1000), "weights 627 GiB a GPU of 79.6 GiB"),
     ],
 )
 def test_what_vllm_refused_is_refused_with_the_reason(model, weight, tokens, said):

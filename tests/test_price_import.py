@@ -26,9 +26,18 @@ SKY = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Region,Pric
 HUNT = "instance_name,location,price,cpu,memory,gpu_count,gpu_name,gpu_memory,spot"
 
 
-def table(*lines: str, rates: dict[str, float] | None = None, **asked: object) -> Imported:
+def table(*lines: str, rates: dict[str, float] | None = None, catalog: Catalog = SHIPPED, **asked: object) -> Imported:
     said = Asked(**{"snapshot": DAY, "dated": True, "tag": "q.csv", "provider": "acme"} | asked)  # type: ignore[arg-type]
-    return imported("\n".join(lines) + "\n", "q.csv", SHIPPED, said, rates or {})
+    return imported("\n".join(lines) + "\n", "q.csv", catalog, said, rates or {})
+
+
+def own_catalog(node: str = "p5.48xlarge", offer: str = "on_demand: 50 USD/h") -> Catalog:
+    """Return the catalog with a sheet of acme's that prices one node."""
+    catalog = Catalog()
+    text = f"provider: acme\nsnapshot: 2026-11-01\nsource: quote\noffers:\n  {node}:\n    oslo:\n      {offer}\n"
+    sheet = read_as(PriceSheet, read_yaml(text, "acme.yaml"))
+    catalog.__dict__["prices"] = (sheet, *SHIPPED.prices)  # in the place of the cached property
+    return catalog
 
 
 def usd(found: Imported) -> dict[str, float]:
@@ -59,6 +68,22 @@ def test_a_new_node_is_described_by_its_row() -> None:
     assert (node.dram_bytes, node.nic_bytes_per_s) == (1800 * 2**30, 5e10)
     assert usd(found) == {"acme/acme-8xh100-sxm/any/on_demand": pytest.approx(15.2)}
     assert only(found).available == 5
+
+
+def test_a_comment_is_a_line_between_rows_and_no_part_of_a_cell() -> None:
+    found = table("# ours", "node,region,note,price_per_hour", 'p5.48xlarge,a,"first', "# second", '",1', "# p5,b,,2")
+    assert only(found).note == "first # second"
+    (entry,) = found.read.entries
+    assert entry.cells.line == 3
+    skipped = table(HUNT, '"a', 'b",us-1,24,208,1800,8,H100,80,False', "c,us-1,1,4,16,,,,")
+    assert skipped.read.skipped == {"no GPU": [4]}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_anywhere(ends: str) -> None:
+    text = ends.join(["# ours", "node,note,price_per_hour", "", 'p5.48xlarge,"a', 'b",1', ""])
+    found = imported(text, "q.csv", SHIPPED, Asked(provider="acme", dated=True), {})
+    assert (only(found).note, found.read.entries[0].cells.line) == ("a b", 4)
 
 
 def test_upfront_money_is_spread_over_the_term() -> None:
@@ -107,6 +132,20 @@ def test_a_discount_for_all_nodes_gives_way_to_that_of_one() -> None:
     assert {name: found[name] for name in aws} == pytest.approx({name: 0.9 * price for name, price in aws.items()})
 
 
+SPREAD = "node,price_per_hour,highest_usd_per_hour,market,discount_percent"
+
+
+def test_a_discount_is_taken_off_in_the_dearest_zone_too() -> None:
+    quote = only(table(SPREAD, "p5.48xlarge,20,40,spot,50"))
+    assert isinstance(quote, Quote)
+    assert (quote.usd_per_hour, quote.highest_usd_per_hour) == (10, 20)
+    catalog = own_catalog(offer="spot: {usd_per_hour: 20 USD/h, highest_usd_per_hour: 40 USD/h, zones: 2}")
+    found = table("node,market,discount_percent", "*,spot,50", catalog=catalog)
+    quote = only(found)
+    assert isinstance(quote, Quote)
+    assert (quote.usd_per_hour, quote.highest_usd_per_hour, quote.zones) == (10, 20, 2)
+
+
 def test_a_discount_for_a_commitment_is_beside_the_listed_price() -> None:
     found = table("provider,node,discount_percent,term_months,available", "aws,p5.48xlarge,25,36,3")
     assert usd(found)[f"{P5}/reserved"] == pytest.approx(0.75 * LISTED[f"{P5}/on_demand"])
@@ -114,6 +153,39 @@ def test_a_discount_for_a_commitment_is_beside_the_listed_price() -> None:
     terms = found.sheets[0].terms("p5.48xlarge", "us-east-1", "reserved")
     assert isinstance(terms, Reservation)
     assert (terms.available, terms.term_s) == (3, 3 * 31536000)
+
+
+CHANGES = "provider,node,region,market,discount_percent,term_months,available"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_row_for_one_node_leaves_open_is_as_the_row_for_all_has_it(turned: bool) -> None:
+    lines = ["aws,*,,on_demand,10,,", "aws,p5.48xlarge,,on_demand,,,4", "aws,p5.48xlarge,us-east-1,,,,3"]
+    found = table(CHANGES, *(reversed(lines) if turned else lines))
+    assert usd(found)[f"{P5}/on_demand"] == pytest.approx(0.9 * LISTED[f"{P5}/on_demand"])
+    assert found.sheets[0].terms("p5.48xlarge", "us-east-1", "on_demand").available == 3
+    assert found.sheets[0].terms("g6e.xlarge", "us-east-1", "on_demand").available is None
+
+
+def test_a_discount_of_nothing_is_one() -> None:
+    found = usd(table(CHANGES, "aws,*,,,10,,", "aws,p5.48xlarge,,,0,,"))
+    assert found[f"{P5}/on_demand"] == LISTED[f"{P5}/on_demand"]
+
+
+def test_commitments_of_one_length_are_merged_and_of_others_are_not() -> None:
+    rows = {"36": (0.75, 3), "12": (1.0, 3)}
+    for months, (share, nodes) in rows.items():
+        found = table(CHANGES, "aws,*,,,25,36,", f"aws,p5.48xlarge,,,,{months},3", "aws,*,,,10,,")
+        assert usd(found)[f"{P5}/reserved"] == pytest.approx(share * LISTED[f"{P5}/on_demand"])
+        assert usd(found)[f"{P5}/on_demand"] == pytest.approx(0.9 * LISTED[f"{P5}/on_demand"])
+        assert found.sheets[0].terms("p5.48xlarge", "us-east-1", "reserved").available == nodes
+
+
+@pytest.mark.parametrize("written", ["P5.48xlarge", "p5.48xlarge"])
+@pytest.mark.parametrize("asked", ["*", "P5.48XLARGE", "p5.48xlarge"])
+def test_a_change_finds_a_node_by_any_of_its_names(written: str, asked: str) -> None:
+    found = table("node,discount_percent", f"{asked},10", catalog=own_catalog(written))
+    assert usd(found) == {"acme/p5.48xlarge/oslo/on_demand": pytest.approx(45)}
 
 
 def test_a_quota_changes_no_price() -> None:
@@ -128,6 +200,13 @@ def test_a_sheet_has_the_oldest_day_of_its_prices() -> None:
     assert found.sheets[0].snapshot == date(2026, 11, 1)
     assert found.notes == ("acme: prices of several days; the sheet has the oldest, 2026-11-01",)
     assert table("node,price_per_hour", "p5.48xlarge,1", snapshot=None).sheets[0].snapshot is None
+
+
+def test_of_a_known_and_an_unknown_day_the_day_is_unknown() -> None:
+    lines = "node,region,price_per_hour,snapshot", "p5.48xlarge,a,1,2026-11-02", "p5.48xlarge,b,1,"
+    found = table(*lines, snapshot=None)
+    assert found.sheets[0].snapshot is None
+    assert found.notes == ("acme: prices of several days; one is unknown, so the day of the sheet is unknown",)
 
 
 def test_a_provider_whose_prices_are_replaced_is_named() -> None:
@@ -161,6 +240,12 @@ def test_the_list_of_prices_is_a_table_that_is_imported() -> None:
     found = imported(text, "list.csv", SHIPPED, Asked(dated=True), {})
     assert usd(found) == pytest.approx({row.offer.name: row.offer.usd_per_hour for row in rows})
     assert {s.provider: s.snapshot for s in found.sheets} == {row.offer.provider: row.offer.snapshot for row in rows}
+
+
+def test_a_name_that_looks_like_a_number_is_read_back_as_a_name() -> None:
+    found = table("node,gpu,gpus,region,price_per_hour", "1e5,h100,8,2e+5,12.5", "1.5E3,l4,1,7,1")
+    sheet = read_as(PriceSheet, read_yaml(as_yaml(found.files()["hardware/prices/acme.yaml"]), "acme.yaml"))
+    assert [(node, region) for node, region, *_ in sheet.rows()] == [("1.5e3", "7"), ("1e5", "2e+5")]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +304,18 @@ def test_a_name_that_the_catalog_has_for_another_shape_gets_the_provider_before_
     assert [node.name for node in found.nodes] == ["acme-p5.48xlarge"]
 
 
+def test_a_name_that_would_become_one_of_the_catalog_is_held_to_its_shape() -> None:
+    row = "{},{},{},1,1,oslo,1,,,"
+    found = sky(row.format("p5.48xlarge*", "L4", 1), row.format("P5_48xlarge)", "H100", 8), row.format("*", "L4", 1))
+    assert [(node.name, node.gpu) for node in found.nodes] == [
+        ("acme-p5.48xlarge", "l4"),
+        ("p5-48xlarge", "h100-sxm"),  # not p5.48xlarge
+    ]
+    assert found.read.skipped == {"node *, which is no name": [4]}
+    same = table("node,gpu,gpus,price_per_hour", "p5.48xlarge*,h100,8,40")
+    assert (same.nodes, usd(same)) == ((), {"acme/p5.48xlarge/any/on_demand": 40})
+
+
 def test_rows_that_cannot_be_used_are_counted_by_reason() -> None:
     found = sky(
         "a,H100,8,1,1,r,24,,,",
@@ -235,6 +332,34 @@ def test_rows_that_cannot_be_used_are_counted_by_reason() -> None:
         "no price": [6],
         "GPU Voodoo2 is not in the catalog": [7, 8],
     }
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("b,L4,1,4,1e305,r,1,,,", "MemoryGiB is out of range"),
+        ("b,L4,1,1e305,16,r,1,,,", "vCPUs is out of range"),
+        ("b,L4,1,4,16,r,1e308,,,", "Price is out of range"),
+        ("b,L4,1,4,16,r,inf,,,", "Price is out of range"),
+        ("b,L4,1,4,16,r,1e7,,,", "price is out of range"),
+        ("b,L4,1e7,4,16,r,1,,,", "1e7 of a GPU"),
+        (f"b,L4,1,4,16,r,1,,,\"'SizeInMiB': {'9' * 400}\"", "SizeInMiB is out of range"),
+    ],
+)
+def test_a_number_that_is_out_of_range_is_passed_over(row: str, reason: str) -> None:
+    found = sky("a,H100,8,1,1,r,24,,,", row)
+    assert found.read.skipped == {reason: [3]}
+    assert len(found.files()) == 2
+
+
+@pytest.mark.parametrize("size", [".", "..", "1.2.3"])
+def test_a_size_that_is_no_number_says_nothing(size: str) -> None:
+    assert sky(f"a,L4,1,1,1,r,1,,,\"'SizeInMiB': {size}\"").nodes[0].gpu == "l4"
+
+
+def test_a_size_of_gpuhunt_that_is_out_of_range_is_passed_over() -> None:
+    found = table(HUNT, "a,us-1,24,208,1800,8,H100,1e305,False", "b,us-1,1,4,16,1,L4,24,")
+    assert found.read.skipped == {"gpu_memory is out of range": [2]}
 
 
 def info(name: str, size: int) -> str:
@@ -283,9 +408,32 @@ def test_a_table_of_gpuhunt_is_read() -> None:
         (("gpu,gpus,price_per_hour", "h10,8,1"), "q.csv:2: gpu: no GPU 'h10' in the catalog; did you mean"),
         (("gpu,price_per_hour", "h100,1"), "q.csv:2: node: missing; name one, or give gpu and gpus"),
         (("node,gpus,price_per_hour", "p5.48xlarge,4,1"), "q.csv:2: gpu: p5.48xlarge has 8 h100-sxm, this row says 4"),
+        (
+            ("node,gpu,gpus,price_per_hour", "p5.48xlarge*,l4,1,1"),
+            "q.csv:2: gpu: p5.48xlarge has 8 h100-sxm, this row says 1 l4; give the node another name",
+        ),
+        (("node,price_per_hour", "p5.48xlarge*,1"), "q.csv:2: node: no node 'p5.48xlarge*' in the catalog; did you"),
         (("node,price_per_hour", "p5.48xlarge,cheap"), "q.csv:2: price_per_hour: 'cheap' is no number"),
         (("node,price_per_hour", 'p5.48xlarge,"1,5"'), "q.csv:2: price_per_hour: '1,5' is no number; want one such as"),
         (("node,price_per_hour", "p5.48xlarge,-1"), "q.csv:2: price_per_hour: -1 is out of range; want 0 or more"),
+        ((SPREAD, "p5.48xlarge,40,20,spot,"), "q.csv:2: highest_usd_per_hour: is less than the price, 40; want that"),
+        (
+            ("node,price_per_gpu_hour", "p5.48xlarge,1e308"),
+            "q.csv:2: price_per_gpu_hour: 1e308 is out of range; want 1e",
+        ),
+        (("node,price_per_gpu_hour", "p5.48xlarge,1e6"), "q.csv:2: an hour comes to 8e+06 USD; want 1,000,000 USD or"),
+        ((SPREAD, "p5.48xlarge,40,1e7,spot,"), "q.csv:2: an hour comes to 1e+07 USD; want 1,000,000 USD or less"),
+        (("gpu,gpus,dram_gib,price_per_hour", "l4,1,1e305,1"), "q.csv:2: dram_gib: 1e305 is out of range; want 1e+15"),
+        (("gpu,gpus,nic_gbit_per_s,price_per_hour", "l4,1,1e305,1"), "q.csv:2: nic_gbit_per_s: 1e305 is out of range"),
+        (("gpu,gpus,price_per_hour", "l4,1e305,1"), "q.csv:2: gpus: 1e305 is out of range; want 1e+06 or less"),
+        (
+            ("node,price_per_hour,available", "p5.48xlarge,1,1e300"),
+            "q.csv:2: available: 1e300 is out of range; want 1e",
+        ),
+        (
+            ("node,capex,life_years,electricity_per_kwh,power_kw", "p5.48xlarge,1e15,1,1e15,1e15"),
+            "q.csv:2: an hour comes to 1.54e+30 USD",
+        ),
         (("node,price_per_hour", "p5.48xlarge,1e999"), "q.csv:2: price_per_hour: 1e999 is out of range"),
         (
             ("node,price_per_hour,price_per_gpu_hour", "p5.48xlarge,16,3"),
@@ -302,7 +450,11 @@ def test_a_table_of_gpuhunt_is_read() -> None:
             ("node,upfront,term_months,market", "p5.48xlarge,1,12,spot"),
             "q.csv:2: market: spot does not go with these terms; want reserved",
         ),
-        (("node,upfront,term_months", "p5.48xlarge,1,0"), "q.csv:2: term_months: 0 is no time"),
+        (("node,upfront,term_months", "p5.48xlarge,1,0"), "q.csv:2: term_months: 0 years is out of range; want an"),
+        (
+            ("node,capex,life_years,electricity_per_kwh", "p5.48xlarge,1,9000,0.1"),
+            "q.csv:2: life_years: 9000 years is out of range; want an hour to 100 years",
+        ),
         (("node,capex,life_years", "p5.48xlarge,1,4"), "q.csv:2: electricity_per_kwh: missing"),
         (("node,capex,price_per_hour", "p5.48xlarge,1,4"), "q.csv:2: has a price and capex"),
         (
@@ -327,13 +479,32 @@ def test_a_table_of_gpuhunt_is_read() -> None:
             "q.csv:2: node: aws has no spot price of p5.48xlarge in any region to change",
         ),
         (
+            ("provider,node,discount_percent", "aws,p5.49,1"),
+            "q.csv:2: node: no node 'p5.49' in the catalog",
+        ),
+        (
             ("provider,node,price_per_hour", "A/B,p5.48xlarge,1"),
             "q.csv:2: provider: 'A/B' is no name; write it as",
         ),
         (("node,node", "a,b"), "q.csv:1: column 'node' is here twice; keep one"),
         (("node,price_per_hour", "p5.48xlarge,1,2"), "q.csv:2: has more cells than the header; want 2"),
-        (("node,price_per_hour", '"p5.48xlarge,1'), "q.csv:1: is no CSV"),
+        (("node,price_per_hour", '"p5.48xlarge,1'), "q.csv:2: is no CSV"),
+        (
+            (
+                "# ours",
+                "",
+                "node,note,price_per_hour",
+                "# one",
+                'p5.48xlarge,"a',
+                "",
+                '# b",1',
+                "# two",
+                "p5.48xlarge,,x",
+            ),
+            "q.csv:9: price_per_hour: 'x' is no number",
+        ),
         (("node;price_per_hour", "p5.48xlarge;1"), "q.csv:1: cells are not separated by commas"),
+        (("node\tprice_per_hour", "p5.48xlarge\t1"), "q.csv:1: cells are not separated by commas"),
         (("node,price_per_hour",), "q.csv: holds a header and no rows"),
         (("# nothing", ""), "q.csv: holds nothing; want a CSV with a header"),
         (("InstanceType,Price", "a,1"), "q.csv: no column 'AcceleratorCount', which a table of SkyPilot has"),

@@ -275,7 +275,7 @@ def test_without_measured_kernels_a_gpu_wins_only_when_it_is_named(catalog: Cata
 
 
 def test_without_measured_kernels_a_gpu_wins_where_no_other_is_on_offer(catalog: Catalog) -> None:
-    found = answer(catalog, Options(gap=0.0), offers={"regions": ["us-south1"]})
+    found = answer(catalog, Options(gap=0.0), offers={"regions": ["us-south1"], "providers": ["gcp"]})
     assert found.plan is not None
     assert {pool.gpu for pool in found.plan.pools} == {"rtx-pro-6000-server"}
     assert not [e for e in found.excuses if e.reason == "evidence"]
@@ -361,6 +361,27 @@ def test_every_answer_with_a_preliminary_gpu_says_so(announced: Catalog, named: 
     assert unmet.plan is None
     for said in (found, again, fixed, unmet):
         assert sum("rubin-r200-nvl72: preliminary" in warning for warning in said.warnings) == 1
+
+
+def test_an_answer_says_that_undated_prices_are_left_out_only_where_it_would_have_taken_them(catalog: Catalog) -> None:
+    def said(found: Answer) -> list[str]:
+        return [text for text in found.provenance.defaults if "unknown day" in text]
+
+    assert "(vultr)" in said(answer(catalog, offers={"gpus": ["l40s", "mi325x"]}))[0]
+    assert said(answer(catalog, offers={"gpus": ["a10g"]})) == []
+    assert said(estimate_workload(asked(deployment={"gpu": "1xa10g"}).fleet(), catalog)) == []
+    assert said(estimate_workload(asked(deployment={"gpu": "1xmi300x"}).fleet(), catalog))
+
+
+def test_a_gpu_whose_only_price_has_no_day_is_proposed_by_its_provider(catalog: Catalog) -> None:
+    found = answer(catalog, offers={"gpus": ["mi325x"]})
+    assert found.infeasible is not None
+    assert "vultr has 1 of an unknown day" in found.infeasible.reason
+    assert found.infeasible.nearest[0].change == "offers.providers: [vultr]"
+    assert answer(catalog, offers={"gpus": ["mi325x"], "providers": ["vultr"]}).plan is not None
+    nobody = answer(catalog, offers={"gpus": ["rtx-4090"]})
+    assert nobody.infeasible is not None
+    assert nobody.infeasible.reason == "no offer rents rtx-4090; add a price (llmplan prices import)"
 
 
 def test_prices_without_a_day_are_left_out_and_the_answer_says_so(catalog: Catalog) -> None:

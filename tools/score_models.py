@@ -157,6 +157,10 @@ that is not modeled is an error, never a dense model in its place.
 | checkpoints in several formats, lists of exceptions, scales for the cache | `weights`: `mixed`, `bf16_modules`, `kv_dtype` |
 | MTP layers, a vision tower | `mtp_layers`, `vision_parameters`: counted beside the text model |
 
+The longest context is what vLLM derives where `--max-model-len` is not given: `original_max_position_embeddings` times
+the factor for YaRN, `max_position_embeddings` times it for linear and dynamic scaling, and as the file says for
+`llama3`, `longrope`, `su` and Gemma 3; `model_max_length` governs where there is one.
+
 ## Parameters
 
 Counted by the formulas of `llmplan/spec/parameters.py`, embedding included. Of {exact} counts published to the digit,

@@ -52,7 +52,9 @@ LENGTH_SPREAD = {"uniform[0.8L,L]": 0.2**2 / 12 / 0.9**2}
 BURST_SHARE = 0.1
 """Share of a run's requests that arrive at its start, all at once (InferenceX: 10 requests for each one in flight)."""
 STAND_INS = {"atom": "vllm"}
-"""Engines without an entry, predicted as another and printed under their own name."""
+"""Engines without an entry, predicted as another and printed under their own name; no band holds them."""
+PLUGINS = {"vllm-gaudi": "vllm"}
+"""An engine on devices that it runs by a plugin: a row of its own, and in the band of its device."""
 UNKNOWN_HARNESS = frozenset({"aic_silicon_internal"})
 """Sources whose arrivals are not described: their TTFT cannot be predicted."""
 STALLED = 50.0
@@ -160,7 +162,7 @@ class Shelf:
     def engine(self, name: str) -> Engine:
         """Return an engine of the catalog."""
         try:
-            return self.catalog.engine(STAND_INS.get(name, name))
+            return self.catalog.engine((STAND_INS | PLUGINS).get(name, name))
         except LlmplanError:
             raise RefusedError("no_engine") from None
 

@@ -8,9 +8,16 @@ import traceback
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
+<<<<<<< HEAD
 from llmplan.cli import calibrate, catalog, estimate, models, prices, recommend, schema, validate
 from llmplan.cli.options import EXIT_CODES
+=======
+from llmplan.cli import catalog, estimate, models, prices, recommend, schema
+from llmplan.cli.options import EXIT_CODES, muted
+from llmplan.cli.usage import help_of, usage
+>>>>>>> main
 from llmplan.errors import INTERRUPTED, LlmplanError
 from llmplan.version import __version__
 
@@ -53,18 +60,26 @@ def root(
 def main() -> None:
     """Run the command line; a known error is one line, anything else is our bug."""
     try:
-        app(prog_name="llmplan")
-    except LlmplanError as error:
-        typer.secho(f"llmplan: {one_line(str(error))}", fg=_red(), err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = app(prog_name="llmplan", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        muted(sys.stdout)
+        muted(sys.stderr)
         sys.exit(0)
+    except TyperException as error:
+        asked = help_of(error)
+        _said(asked or f"llmplan: {one_line(usage(error))}", None if asked else _red())
+        sys.exit(LlmplanError.exit_code)
+    except LlmplanError as error:
+        _said(f"llmplan: {one_line(str(error))}", _red())
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
-        typer.secho(f"llmplan: {one_line(about + (error.strerror or str(error)))}", fg=_red(), err=True)
+        _said(f"llmplan: {one_line(about + (error.strerror or str(error)))}", _red())
         sys.exit(LlmplanError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: our bug, said in one line
         if _interrupted(error):
@@ -72,8 +87,16 @@ def main() -> None:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
         said = one_line(f"{type(error).__name__}: {error}")
-        typer.secho(f"llmplan: internal error: {said}; {REPORT_AT}", fg=_red(), err=True)
+        _said(f"llmplan: internal error: {said}; {REPORT_AT}", _red())
         sys.exit(1)
+
+
+def _said(text: str, color: str | None) -> None:
+    """Say the last words on stderr, when somebody still reads them."""
+    try:
+        typer.secho(text, fg=color, err=True)
+    except BrokenPipeError:
+        muted(sys.stderr)
 
 
 def _interrupted(error: BaseException) -> bool:

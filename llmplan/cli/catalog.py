@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmplan.cli import options as o
-from llmplan.cli.listing import detailed, listed
+from llmplan.cli.entries import field_rows, price_rows
+from llmplan.cli.listing import counted, detailed, listed
 from llmplan.errors import InputError, UnknownNameError, near
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def list_entries(
         str | None, typer.Option("--architecture", help="GPUs of this architecture only, such as hopper.")
     ] = None,
     fmt: o.FormatOption = o.OutputFormat.table,
+    as_json: o.JsonOption = False,
+    wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
 ) -> None:
     """List the entries of one kind."""
@@ -56,10 +59,13 @@ def list_entries(
             raise InputError(f"{option} {given}: only support is listed by it; leave it out")
     if architecture and kind is not Kind.gpus:
         raise InputError(f"--architecture {architecture}: only GPUs have one; leave it out, or list gpus")
-    opened = o.opened_catalog(catalog)
+    opened, fmt = o.opened_catalog(catalog), o.OutputFormat.json if as_json else fmt
     if kind is Kind.support:
         rows = _support(opened, gpu, engine, family)
-        listed(rows, fmt, f"{len(rows)} model families, by the version that runs them")
+        if not rows:
+            o.told(False, _unsupported(opened, gpu, engine, family))
+        title = f"{counted(len(rows), 'model family', 'model families')}, by the version that runs them"
+        listed(rows, fmt, title, wide=wide)
         return
     wanted = opened.gpu(gpu).name if gpu else None
     rows = [row for row in _ROWS[kind](opened) if wanted is None or row.get("gpu") == wanted]
@@ -68,7 +74,8 @@ def list_entries(
         rows = [row for row in rows if row["architecture"] == architecture.lower()]
         if not rows:
             raise UnknownNameError(f"--architecture {architecture}: no such architecture; {near(architecture, known)}")
-    listed(rows, fmt, f"{len(rows)} {kind.value}", _SPARED.get(kind, ()), _NOTES.get(kind, ""))
+    title = counted(len(rows), kind.value.removesuffix("s"))
+    listed(rows, fmt, title, _SPARED.get(kind, ()), _NOTES.get(kind, ""), wide=wide)
 
 
 def _support(catalog: Catalog, gpu: str | None, engine: str | None, family: str | None) -> list[dict[str, Any]]:
@@ -78,7 +85,8 @@ def _support(catalog: Catalog, gpu: str | None, engine: str | None, family: str 
     architecture = catalog.gpu(gpu).architecture if gpu else None
     families = sorted({name for one in engines for name in one.models})
     if family and family not in families:
-        raise UnknownNameError(f"--family {family}: no engine runs it; {near(family, families)}".rstrip("; "))
+        none = f"engine {names[0]} does not run it" if engine else "no engine runs it"
+        raise UnknownNameError(f"--family {family}: {none}; {near(family, families)}".rstrip("; "))
 
     def version(one: Engine, name: str) -> str | None:
         able = one.architectures_of(name)
@@ -88,6 +96,23 @@ def _support(catalog: Catalog, gpu: str | None, engine: str | None, family: str 
 
     rows = [{"family": name, **{one.name: version(one, name) for one in engines}} for name in families]
     return [row for row in rows if family in (None, row["family"]) and any(row[one.name] for one in engines)]
+
+
+def _unsupported(catalog: Catalog, gpu: str | None, engine: str | None, family: str | None) -> str:
+    """Return why no engine runs anything of what was asked for."""
+    whose = f"engine {catalog.engine(engine).name}" if engine else "no engine of the catalog"
+    verb = "does not run" if engine else "runs"
+    if gpu is None:
+        return f"{whose} {verb} {family or 'any model'}"
+    device = catalog.gpu(gpu)
+    lists = [name for name in catalog.names("engines") if device.architecture in catalog.engine(name).support]
+    if family and (catalog.engine(engine).name in lists if engine else lists):
+        return f"{whose} {verb} {family} on the architecture {device.architecture} ({device.name})"
+    listing = "does not list" if engine else "lists"
+    said = f"{whose} {listing} the architecture {device.architecture} ({device.name})"
+    if engine and lists:
+        return f"{said}; {' and '.join(lists)} {'do' if len(lists) > 1 else 'does'}"
+    return f"{said}; describe an engine of your own to plan with it (docs/extend.md)"
 
 
 def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
@@ -202,12 +227,16 @@ _NOTES = {
 def show(
     name: Annotated[str, typer.Argument(help="Name or alias of a GPU, node, link or engine.")],
     fmt: o.FormatOption = o.OutputFormat.table,
+    as_json: o.JsonOption = False,
+    wide: o.WideOption = False,
     catalog: o.CatalogOption = None,
 ) -> None:
     """Show one entry, with the source of each value."""
     opened = o.opened_catalog(catalog)
     entry = _found(opened, name)
-    detailed(entry.model_dump(mode="json"), fmt, str(getattr(entry, "name", name)), _fields(entry))
+    rows = [*field_rows(entry), *price_rows(entry, opened)]
+    shown_as = o.OutputFormat.json if as_json else fmt
+    detailed(entry.model_dump(mode="json"), shown_as, str(getattr(entry, "name", name)), rows, wide=wide)
 
 
 def _found(catalog: Catalog, name: str) -> Spec:
@@ -215,8 +244,9 @@ def _found(catalog: Catalog, name: str) -> Spec:
         with suppress(UnknownNameError):
             found: Spec = get(name)
             return found
+    _check_uncounted(catalog, name)
     for kind in ("gpus", "nodes", "engines"):
-        reason = catalog.refused.reason(kind, name)
+        reason = catalog.refusal(kind, name)
         if reason:
             raise UnknownNameError(reason)
     known = [n for kind in ("gpus", "nodes", "links", "engines") for n in catalog.names(kind)]
@@ -224,60 +254,19 @@ def _found(catalog: Catalog, name: str) -> Spec:
     raise UnknownNameError(f"no entry {name!r} in the catalog; {advice}")
 
 
-def _fields(entry: Spec) -> list[tuple[str, str, str]]:
-    """Return (field, value, source) rows, quantities with their unit, parts in rows of their own."""
-    sources = getattr(entry, "sources", {})
-    rows = []
-    for field, value in entry:
-        if field in ("sources", "name") or value in (None, "", ()):
-            continue
-        source = sources.get(field)
-        said = f"{source.tag} ({source.confidence})" if source else ""
-        parts = _parts(value)
-        rows.append((field, "" if parts else _text(field, value), said))
-        rows += parts
-    return rows
+def _check_uncounted(catalog: Catalog, name: str) -> None:
+    """Refuse a GPU with a number before or behind it: an entry is a single device."""
+    from llmplan.spec.deployment import gpu_and_count
 
-
-def _parts(value: Any) -> list[tuple[str, str, str]]:
-    """Return a row for each part of a nested entry, or of a table of such."""
-    if hasattr(value, "model_dump"):
-        return [(f"  {name}", _text(name, part), "") for name, part in value if part not in (None, "", {})]
-    if isinstance(value, dict) and any(hasattr(part, "model_dump") for part in value.values()):
-        return [(f"  {name}", _plain(part) or "all", _own_source(part)) for name, part in value.items()]
-    return []
-
-
-def _own_source(part: Any) -> str:
-    source = getattr(part, "source", None)
-    return f"{source.tag} ({source.confidence})" if source else ""
-
-
-def _text(field: str, value: Any) -> str:
-    from llmplan.spec.base import promised_unit
-    from llmplan.units import brief
-
-    unit = promised_unit(field)
-    if unit and isinstance(value, float):
-        return brief(value, unit)
-    if isinstance(value, dict) and unit:
-        return ", ".join(f"{key} {brief(x, unit)}" for key, x in value.items())
-    return _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple | list | frozenset):
-        return ", ".join(sorted(str(v) for v in value))
-    if hasattr(value, "model_dump"):
-        said = [(k, v) for k, v in value if k in value.model_fields_set and k != "source" and v is not None]
-        return "; ".join(f"{k} {_text(k, v)}" for k, v in said)
-    if isinstance(value, dict):
-        parts = {k: _plain(v) for k, v in value.items()}
-        return ", ".join(
-            f"{k} ({said})" if said and hasattr(value[k], "model_dump") else _pair(k, said) for k, said in parts.items()
-        )
-    return str(value)
-
-
-def _pair(key: str, said: str) -> str:
-    return f"{key}: {said}" if said else key
+    try:
+        gpu, count = gpu_and_count(name)
+    except InputError:
+        return
+    if count is None:
+        return
+    reason = catalog.refusal("gpus", gpu)
+    if reason:
+        raise UnknownNameError(reason)
+    with suppress(UnknownNameError):
+        gpu = catalog.gpu(gpu).name
+        raise InputError(f"no entry {name!r} in the catalog: an entry is one device; name {gpu}")

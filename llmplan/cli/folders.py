@@ -50,6 +50,8 @@ def written_together(folder: str, texts: Mapping[str, str]) -> None:
         A file cannot be written; what was there stays.
     """
     base = Path(folder)
+    if not texts:
+        return
     try:
         base.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=base, prefix=".llmplan-") as staging:

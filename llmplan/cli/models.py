@@ -8,6 +8,7 @@ import typer
 
 from llmplan.cli import options as o
 from llmplan.cli.listing import listed
+from llmplan.errors import InputError, UnknownNameError, near
 
 if TYPE_CHECKING:
     from llmplan.spec.catalog import Catalog
@@ -18,20 +19,30 @@ ModelTypeOption = Annotated[
     typer.Option("--model-type", metavar="TYPE", help="Architecture of a config.json that names none: llama."),
 ]
 
+SPARED = ("hf_id", "attention", "layers")
+"""Columns that a narrow terminal goes without."""
+
 app = typer.Typer(
     no_args_is_help=True, epilog=o.EXIT_CODES, help="Show models: shape, parameters, weights and KV; take in one's own."
 )
 
 
 @app.command("list", epilog=o.EXIT_CODES)
-def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOption = None) -> None:
+def list_models(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="PATTERN", help="Part of a name, alias or Hugging Face id: llama-3, nvfp4.")
+    ] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Models of this family only, such as qwen3.")] = None,
+    fmt: o.FormatOption = o.OutputFormat.table,
+    catalog: o.CatalogOption = None,
+) -> None:
     """List the models of the catalog."""
     from llmplan.model_facts import facts
 
     opened = o.opened_catalog(catalog)
     people = fmt in (o.OutputFormat.table, o.OutputFormat.markdown)
     rows = []
-    for name in opened.names("models"):
+    for name in _chosen(opened, pattern, family):
         told = facts(opened.model(name))
         rows.append(
             {
@@ -44,7 +55,7 @@ def list_models(fmt: o.FormatOption = o.OutputFormat.table, catalog: o.CatalogOp
                 "weights": told.model.weights.dtype,
             }
         )
-    listed(rows, fmt, f"{len(rows)} models")
+    listed(rows, fmt, f"{len(rows)} model{'s' if len(rows) != 1 else ''}", SPARED)
 
 
 @app.command("show", epilog=o.EXIT_CODES)
@@ -69,7 +80,8 @@ def show(
         document = {**model.model_dump(mode="json"), **told.document}
         typer.echo(render.as_json(document) if fmt is o.OutputFormat.json else render.as_yaml(document), nl=False)
         return
-    listed(_rows(model, told.rows, _engines(model, opened)), fmt, f"{model.name} ({model.hf_id})")
+    title = model.name if model.hf_id == model.name else f"{model.name} ({model.hf_id})"
+    listed(_rows(model, told.rows, _engines(model, opened)), fmt, title)
 
 
 @app.command("import", epilog=o.EXIT_CODES)
@@ -87,21 +99,48 @@ def import_model(
     """Turn a config.json into a model of a catalog folder."""
     from llmplan.cli.folders import changed_files, written_together
     from llmplan.model_file import model_file
+    from llmplan.spec.catalog import Catalog
+    from llmplan.spec.config_json import HUB_ID
     from llmplan.spec.readers import read_config
 
+    if hf_id is not None and not HUB_ID.fullmatch(hf_id):
+        raise InputError(f"--hf-id {hf_id}: is no id of the hub; want ORG/NAME such as Qwen/Qwen3-8B")
     model, warnings = read_config(path, name, model_type)
     if hf_id is not None:
         model = model.model_copy(update={"hf_id": hf_id})
     for warning in warnings:
         o.told(quiet, f"warning    {warning}")
+    if model.name in Catalog().names("models"):
+        o.told(quiet, f"note       {model.name} hides the shipped model of that name; --name gives it another")
     text = model_file(model)
     if output_dir is None:
         typer.echo(text, nl=False)
         return
     file = f"models/{model.name}.yaml"
-    if changed_files(output_dir, {file: text}, overwrite):
-        written_together(output_dir, {file: text})
-    o.told(quiet, f"wrote {output_dir}/{file}; use it with --catalog {output_dir}")
+    changed = changed_files(output_dir, {file: text}, overwrite)
+    written_together(output_dir, dict.fromkeys(changed, text))
+    said = f"wrote {output_dir}/{file}" if changed else f"{output_dir}/{file} is as it was"
+    o.told(quiet, f"{said}; use it with --catalog {output_dir}")
+
+
+def _chosen(catalog: Catalog, pattern: str | None, family: str | None) -> list[str]:
+    """Return the names of the models that a pattern and a family leave."""
+    from llmplan.spec.base import folded
+
+    models = {name: catalog.model(name) for name in catalog.names("models")}
+    if family is not None:
+        models = {name: model for name, model in models.items() if model.family == family.lower()}
+        if not models:
+            known = {catalog.model(name).family for name in catalog.names("models")}
+            raise UnknownNameError(f"--family {family}: no model is of it; {near(family, known)}".rstrip("; "))
+    if pattern is None:
+        return list(models)
+    wanted = folded(pattern)
+    found = [n for n, m in models.items() if any(wanted in folded(said) for said in (n, m.hf_id, *m.aliases))]
+    if not found:
+        advice = near(pattern, models) or "llmplan models list shows all"
+        raise UnknownNameError(f"no model has {pattern!r} in its name; {advice}")
+    return found
 
 
 def _engines(model: Model, catalog: Catalog) -> str:

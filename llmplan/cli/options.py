@@ -156,9 +156,18 @@ def colored(no_color: bool) -> bool:
 
 
 def told(quiet: bool, text: str) -> None:
-    """Say something on stderr."""
+    """Say something on stderr; when nobody reads it any more, the work goes on."""
     if not quiet:
-        typer.echo(text, err=True)
+        try:
+            typer.echo(text, err=True)
+        except BrokenPipeError:
+            muted(sys.stderr)
+
+
+def muted(stream: IO[str]) -> None:
+    """Send a stream whose reader has gone to nowhere, so that what is still to be written does no harm."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_output(name: str | None, overwrite: bool) -> None:

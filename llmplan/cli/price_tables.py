@@ -21,9 +21,11 @@ MOST_LINES = 5
 SPOT = "spot is not firm: interruptions and how much there is are not known; with a range, zones of the region differ"
 
 
-def price_sections(rows: Sequence[Priced], currency: Currency, width: int, explain: bool) -> Iterator[Section]:
-    """Yield the prices, how composed ones come about, and where they are from."""
-    yield _prices(rows, currency, width >= ROOMY)
+def price_sections(
+    rows: Sequence[Priced], currency: Currency, width: int, explain: bool, found: int
+) -> Iterator[Section]:
+    """Yield the prices, the cheapest of `found`, how composed ones come about, and where they are from."""
+    yield _prices(rows, currency, width >= ROOMY, found)
     if explain:
         yield _composed(rows, currency)
     if rows:
@@ -32,17 +34,20 @@ def price_sections(rows: Sequence[Priced], currency: Currency, width: int, expla
         yield Section(lines=(currency.note,))
 
 
-def _prices(rows: Sequence[Priced], currency: Currency, roomy: bool) -> Section:
+def _prices(rows: Sequence[Priced], currency: Currency, roomy: bool, found: int) -> Section:
     header = [f"{currency.code}/GPU-h", "GPUs", "rent", "region", "market", f"{currency.code}/h"]
     header += ["vCPUs", "RAM", "nodes", "price of", "days old"] if roomy else []
     cells = [(*_price(row, currency), *(_host(row) if roomy else ())) for row in rows]
+    more = found - len(rows)
+    after = [f"{more:,} dearer {'ones are' if more > 1 else 'one is'} not shown; --limit 0 shows all"] if more else []
+    after += [SPOT] if any(row.offer.market == "spot" for row in rows) else []
     return Section(
-        title=f"{len(rows)} price{'' if len(rows) == 1 else 's'}",
+        title=f"{found} price{'' if found == 1 else 's'}" + (f", the cheapest {len(rows)}" if more else ""),
         header=tuple(header),
         rows=tuple(cells),
         right=frozenset({0, 5, 6, 7, 8, 10}),
         wrap=frozenset({1, 2}),
-        after=(SPOT,) if any(row.offer.market == "spot" for row in rows) else (),
+        after=tuple(after),
     )
 
 

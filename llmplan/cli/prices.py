@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 * 2**20
 """Tables of whole providers are larger than what people write."""
+SHOWN = 100
+"""Prices in the table of a terminal, unless --limit says otherwise: more scroll away."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +48,10 @@ def list_prices(
     max_usd_per_gpu_hour: Annotated[
         float | None, typer.Option("--max-usd-per-gpu-hour", metavar="USD", help="Only GPU hours up to this price.")
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help=f"Only the N cheapest; 0: all ({SHOWN} in a terminal's table)."),
+    ] = None,
     fmt: o.FormatOption = o.OutputFormat.table,
     as_json: o.JsonOption = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how reserved and owned prices come about.")] = False,
@@ -58,7 +65,7 @@ def list_prices(
 ) -> None:
     """List prices of nodes, the cheapest GPU hour first."""
     from llmplan.cli.price_tables import price_sections
-    from llmplan.price_list import Wanted, document, missing, priced
+    from llmplan.price_list import Wanted, document, priced, remarks
     from llmplan.report import render
 
     wanted = Wanted(
@@ -69,16 +76,19 @@ def list_prices(
         markets=tuple(one.value for one in market or ()),
         max_usd_per_gpu_hour=_positive(max_usd_per_gpu_hour),
     )
+    kind, color = "json" if as_json else fmt.value, o.colored(no_color)
+    most = _most(limit, kind)
     as_of, shown_in, opened = o.as_of(max_price_age), o.shown_currency(currency), o.opened_catalog(catalog)
-    rows = priced(opened, wanted, as_of)
-    warnings = as_of.warnings(row.offer for row in rows)
-    if not rows:
-        o.told(quiet, missing(opened, wanted, as_of))
+    every = priced(opened, wanted, as_of)
+    warnings = as_of.warnings(row.offer for row in every)
     for warning in warnings:
         o.told(quiet, f"warning    {warning}")
-    kind, color = "json" if as_json else fmt.value, o.colored(no_color)
+    for remark in () if quiet else remarks(opened, wanted, as_of, len(every)):
+        o.told(quiet, f"note       {remark}")
+    rows = every[:most]
     width = o.table_width(wide or kind == "markdown")
-    sections = list(price_sections(rows, shown_in, width, explain))
+    people = kind in ("table", "markdown")
+    sections = list(price_sections(rows, shown_in, width, explain, len(every))) if people else []
     typer.echo(render.as_kind(kind, document(rows), sections, width, color), nl=False, color=color)
     raise typer.Exit(WARNED if warnings and warn_as_error else 0)
 
@@ -110,11 +120,11 @@ def import_prices(
     from llmplan.price_import import imported
     from llmplan.price_list import document
     from llmplan.report import render
-    from llmplan.spec.readers import read_text
+    from llmplan.spec.readers import TABLE, read_text
 
     as_of, shown_in, opened = o.as_of(None), o.shown_currency(currency), o.opened_catalog(catalog)
     rates = dict(o.rate_of(text, "--rate", "EUR=1.08 (USD for 1 EUR)") for text in rate or ())
-    text, where = read_text(file, MOST_BYTES)
+    text, where = read_text(file, MOST_BYTES, TABLE)
     found = imported(text, where, opened, _asked(provider, snapshot, where), rates)
     texts = {name: f"# Written by llmplan prices import.\n{render.as_yaml(doc)}" for name, doc in found.files().items()}
     files = _written(output_dir, texts, overwrite)
@@ -150,6 +160,15 @@ def _written(folder: str | None, texts: dict[str, str], overwrite: bool) -> list
 
 def _named(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts or () for name in text.split(",") if name.strip())
+
+
+def _most(limit: int | None, kind: str) -> int | None:
+    """Return how many prices are shown; None: all, which is what a file or another program gets unasked."""
+    if limit is not None and limit < 0:
+        raise InputError(f"--limit {limit}: want 0 (all) or more")
+    if limit is None:
+        return SHOWN if kind == "table" and sys.stdout.isatty() else None
+    return limit or None
 
 
 def _positive(usd: float | None) -> float | None:

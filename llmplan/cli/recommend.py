@@ -85,8 +85,9 @@ def recommend(
 
 
 def _asked(workload: str, sets: list[str], gpus: list[str], chosen: Options) -> Asked:
+    from llmplan.spec.deployment import gpu_and_count
     from llmplan.spec.readers import read_question
-    from llmplan.support import check_searched, gpu_and_count
+    from llmplan.support import check_searched
 
     names = [name.strip() for text in gpus for name in text.split(",")]
     given = {"offers.gpus": (f"--gpu {','.join(names)}", [gpu_and_count(name)[0] for name in names])} if names else {}

@@ -158,7 +158,7 @@ def _layouts(question: Question, kind: Kind) -> Iterator[tuple[Layout, int]]:
                 continue
             for tp, dp, ep in _cuts(ranks, sparse):
                 layout = Layout.model_construct(tp=tp, pp=pp, ep=ep, dp=dp, cp=1)
-                if _divides(model, layout) and _as_wanted(question.wanted, layout):
+                if _as_wanted(question.wanted, layout) and not any(_undivided(model, layout)):
                     yield layout, hosts
 
 
@@ -180,35 +180,58 @@ def _cuts(ranks: int, sparse: bool) -> Iterator[tuple[int, int, int]]:
         yield 1, ranks, ranks
 
 
-def _divides(model: Model, layout: Layout) -> bool:
-    tp = layout.tp
-    mixers = model.attention.values()
-    heads = all(size % tp == 0 for mixer in mixers for size in _cut_sizes(mixer))
-    heads &= all(size % tp == 0 or tp % size == 0 for mixer in mixers for size in _shared_sizes(mixer))
-    heads &= all(f.intermediate_size % tp == 0 for f in model.ffn.values() if isinstance(f, Ffn))
-    experts = all(f.experts % layout.ep == 0 for f in model.ffn.values() if isinstance(f, Moe))
-    widths = [
-        f.intermediate_size * layout.ep % (layout.tp * layout.dp) == 0 for f in model.ffn.values() if isinstance(f, Moe)
-    ]
-    return heads and experts and all(widths)
+def why_not_on(question: Question, gpu: Gpu) -> str:
+    """Return why the engine runs the model on a GPU in none of the formats asked for, or an empty text."""
+    formats, said = _formats(question, gpu)
+    return "" if formats else said
 
 
-def _cut_sizes(mixer: Mixer) -> tuple[int, ...]:
+def why_not_cut(model: Model, layout: Layout) -> str:
+    """Return the number of a model that a layout does not divide, or the width that is not tried; or an empty text."""
+    for name, width in (("tp x dp", layout.tp * layout.dp), ("pp", layout.pp)):
+        if width not in WIDTHS:
+            said = next(_undivided(model, layout), f"{name} is {width}")
+            return f"{said}; want {name} of {', '.join(map(str, WIDTHS))}"
+    if layout.pp > model.layer_count:
+        return f"its {model.layer_count} layers are fewer than pp {layout.pp}"
+    return next(_undivided(model, layout), "")
+
+
+def _undivided(model: Model, layout: Layout) -> Iterator[str]:
+    """Yield each number of a model that a layout does not divide."""
+    tp, ep, ranks = layout.tp, layout.ep, layout.tp * layout.dp
+    for mixer in model.attention.values():
+        for name, size in _cut_sizes(mixer):
+            if size % tp:
+                yield f"its {size} {name} do not divide by tp {tp}"
+        for name, size in _shared_sizes(mixer):
+            if size % tp and tp % size:
+                yield f"its {size} {name} do not divide by tp {tp}, nor tp by them"
+    for ffn in model.ffn.values():
+        if isinstance(ffn, Ffn) and ffn.intermediate_size % tp:
+            yield f"its {ffn.intermediate_size} FFN channels do not divide by tp {tp}"
+        if isinstance(ffn, Moe) and ffn.experts % ep:
+            yield f"its {ffn.experts} experts do not divide by ep {ep}"
+        if isinstance(ffn, Moe) and ffn.intermediate_size * ep % ranks:
+            yield f"the {ffn.intermediate_size} channels of its experts do not divide by tp {tp} x dp {layout.dp}"
+
+
+def _cut_sizes(mixer: Mixer) -> tuple[tuple[str, int], ...]:
     """Return the numbers that tensor parallelism must divide: heads, groups of heads, inner channels."""
     if isinstance(mixer, Compressed):
-        return mixer.heads, mixer.output_groups
+        return ("heads", mixer.heads), ("output groups", mixer.output_groups)
     if isinstance(mixer, Delta):
-        return mixer.key_heads, mixer.value_heads
+        return ("key heads", mixer.key_heads), ("value heads", mixer.value_heads)
     if isinstance(mixer, Mamba1):
-        return (mixer.inner_size,)
-    return (mixer.heads,)
+        return (("inner channels", mixer.inner_size),)
+    return (("heads", mixer.heads),)
 
 
-def _shared_sizes(mixer: Mixer) -> tuple[int, ...]:
+def _shared_sizes(mixer: Mixer) -> tuple[tuple[str, int], ...]:
     """Return the numbers that tensor parallelism divides, or is a multiple of: ranks then hold the same one."""
     if isinstance(mixer, Gqa):
-        return (mixer.kv_heads,)
-    return (mixer.groups,) if isinstance(mixer, Mamba2) else ()
+        return (("KV heads", mixer.kv_heads),)
+    return (("groups", mixer.groups),) if isinstance(mixer, Mamba2) else ()
 
 
 def _as_wanted(wanted: DeploymentRequest, layout: Layout) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,6 +116,10 @@ def as_yaml(document: Any) -> str:
             del data
             return True
 
+    # text such as 1e5 is a number in YAML 1.2, which is read back, and not in 1.1, which PyYAML writes
+    Plain.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+\Z"), "-+.0123456789"
+    )
     text = yaml.dump(document, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False)
     return str(text)
 

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, cached_property
 from importlib.resources import files
@@ -19,14 +19,15 @@ from typing import NamedTuple, TypeVar
 
 from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
+from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, Fits
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.kernels import KernelFits
-from llmplan.spec.messages import read_as
+from llmplan.spec.messages import dotted, read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
-from llmplan.spec.terms import Owning
+from llmplan.spec.terms import Owning, Terms, terms_of
 from llmplan.spec.workload import OfferFilter
 from llmplan.spec.yaml_files import YamlText, read_yaml
 
@@ -60,17 +61,48 @@ class _Sheet(NamedTuple):
     """Shipped, and of an unknown day."""
     sheet: PriceSheet | None
     """As it was read, where it may hold more than plain prices."""
+    path: Traversable
+    raw: YamlText | None
+    """Its text, where it was read with care."""
 
-    def terms(self, node: str, region: str, market: Market) -> tuple[int | None, float | None]:
-        """Return what an offer knows beside its price: nodes to be had, and the price in the dearest zone. [USD/h]"""
-        if self.sheet is None:
-            return None, None
-        terms = self.sheet.terms(node, region, market)
-        return terms.available, getattr(terms, "highest_usd_per_hour", None)
+    def place(self, node: str) -> str:
+        """Return where a node stands in the sheet: file, line and key."""
+        file = self.raw.place(("offers", node)) if self.raw else f"{PRICES}/{self.provider}.yaml"
+        return f"{file}: offers.{node}"
 
 
-_Allowed = tuple[_Sheet, Node, str, Market, float]
-"""A price that a filter keeps: sheet, node, region, market, price of the node. [USD/h]"""
+class _Allowed(NamedTuple):
+    """A price that a filter keeps."""
+
+    sheet: _Sheet
+    written: str
+    """Name of the node in the sheet, where it may be an alias."""
+    node: Node
+    region: str
+    market: Market
+    usd_per_hour: float
+    """Price of the node. [USD/h]"""
+
+    def terms(self) -> Terms:
+        """Return what is known beside the price."""
+        if self.sheet.sheet is None:
+            return terms_of(self.usd_per_hour)
+        return self.sheet.sheet.terms(self.written, self.region, self.market)
+
+    def offer(self) -> Offer:
+        """Return the price as an offer."""
+        terms = self.terms()
+        fields: dict[str, object] = {
+            "name": f"{self.sheet.provider}/{self.node.name}/{self.region}/{self.market}",
+            "node": self.node,
+            "region": self.region,
+            "market": self.market,
+            "usd_per_hour": self.usd_per_hour,
+            "snapshot": self.sheet.snapshot,
+            "available": terms.available,
+            "highest_usd_per_hour": getattr(terms, "highest_usd_per_hour", None),
+        }
+        return Offer.model_validate(fields, context={"base_units": True})
 
 
 @cache
@@ -92,6 +124,7 @@ class Catalog:
         self._entries: dict[tuple[str, str], Spec] = {}
         self._listed: dict[str, dict[str, Traversable]] = {}
         self._facts: dict[tuple[str, str], dict[str, str]] = {}
+        self._sheets: dict[str, tuple[PriceSheet, YamlText]] = {}
 
     @classmethod
     def with_folders(cls, paths: Sequence[str]) -> Catalog:
@@ -170,7 +203,7 @@ class Catalog:
         sheets: dict[str, PriceSheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
+                sheet, _ = self._sheet(name, path)
                 sheets.setdefault(sheet.provider, sheet)
         return tuple(sheets[name] for name in sorted(sheets))
 
@@ -179,9 +212,18 @@ class Catalog:
         """Names that are known and not modeled, with the reason."""
         return read_as(Refused, self._read(self._shipped / "hardware" / "refused.yaml", "hardware/refused.yaml"))
 
-    def undated(self) -> list[str]:
-        """Return the providers whose shipped prices have no day: they count only when they are named."""
-        return [sheet.provider for sheet in self._price_rows if sheet.undated]
+    def undated(self, wanted: OfferFilter) -> Counter[str]:
+        """Return the shipped prices of an unknown day that a filter would keep if it named their provider.
+
+        Returns
+        -------
+        Number of prices by provider; none where the filter names a provider or a node.
+        """
+        names = tuple(sheet.provider for sheet in self._price_rows if sheet.undated)
+        if wanted.providers or wanted.nodes or not names:
+            return Counter()
+        named = wanted.model_copy(update={"providers": names})
+        return Counter(row[0].provider for row in self._allowed(named, everything=False))
 
     @cached_property
     def _price_rows(self) -> tuple[_Sheet, ...]:
@@ -189,15 +231,23 @@ class Catalog:
         sheets: dict[str, _Sheet] = {}
         for folder in self._folders:
             for name, path in _yaml_in(folder, PRICES):
-                sheet = None
-                raw = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
-                if raw is None:
-                    sheet = read_as(PriceSheet, self._read(path, f"{PRICES}/{name}.yaml"))
-                    raw = (sheet.provider, sheet.snapshot, sheet.rows())
-                provider, snapshot, rows = raw
+                sheet, text = None, None
+                head = plain_rows(path.read_text(encoding="utf-8")) if self._is_shipped(path) else None
+                if head is None:
+                    sheet, text = self._sheet(name, path)
+                    head = (sheet.provider, sheet.snapshot, sheet.rows())
+                provider, snapshot, rows = head
                 undated = snapshot is None and self._is_shipped(path)
-                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet))
+                sheets.setdefault(provider, _Sheet(provider, snapshot, rows, undated, sheet, path, text))
         return tuple(sheets[name] for name in sorted(sheets))
+
+    def _sheet(self, name: str, path: Traversable) -> tuple[PriceSheet, YamlText]:
+        """Return a price sheet as it stands and its text, read once."""
+        key = str(path)
+        if key not in self._sheets:
+            text = self._read(path, self._where(path, f"{PRICES}/{name}.yaml"))
+            self._sheets[key] = read_as(PriceSheet, text), text
+        return self._sheets[key]
 
     def offers(self, wanted: OfferFilter, everything: bool = False) -> list[Offer]:
         """Return every offer that `wanted` allows, in a fixed order.
@@ -212,11 +262,15 @@ class Catalog:
 
         Raises
         ------
-        UnknownNameError
-            The filter names a GPU, provider, region or node that no price sheet has.
+        LlmplanError
+            The filter names a GPU, provider, region or node that no price sheet has, or a sheet names no known node.
         """
-        found = [_offer(*row) for row in self._allowed(wanted, everything)]
-        return sorted(found, key=lambda o: (o.usd_per_hour, o.name))
+        return [offer for offer, _ in self.offers_with_terms(wanted, everything)]
+
+    def offers_with_terms(self, wanted: OfferFilter, everything: bool = False) -> list[tuple[Offer, Terms]]:
+        """Return the same, each with what its price follows from."""
+        found = [(row.offer(), row.terms()) for row in self._allowed(wanted, everything)]
+        return sorted(found, key=lambda pair: (pair[0].usd_per_hour, pair[0].name))
 
     def cheapest_regions(self, wanted: OfferFilter) -> tuple[list[Offer], Counter[tuple[str, int, Market]]]:
         """Return what `wanted` allows in the cheapest region of each node, provider and market; and what is left out.
@@ -233,37 +287,38 @@ class Catalog:
         cheapest: dict[tuple[str, str, Market, str], _Allowed] = {}
         others: Counter[tuple[str, int, Market]] = Counter()
         for row in self._allowed(wanted, everything=False):
-            sheet, node, region, market, usd = row
-            key = (sheet.provider, node.name, market, region if sheet.sheet else "")
+            key = (row.sheet.provider, row.node.name, row.market, row.region if row.sheet.sheet else "")
             kept = cheapest.setdefault(key, row)
             if kept is not row:
-                others[node.gpu, node.gpus, market] += 1
-                if (usd, region) < (kept[4], kept[2]):
+                others[row.node.gpu, row.node.gpus, row.market] += 1
+                if (row.usd_per_hour, row.region) < (kept.usd_per_hour, kept.region):
                     cheapest[key] = row
-        found = [_offer(*row) for row in cheapest.values()]
+        found = [row.offer() for row in cheapest.values()]
         return sorted(found, key=lambda o: (o.usd_per_hour, o.name)), others
 
     def _allowed(self, wanted: OfferFilter, everything: bool) -> Iterator[_Allowed]:
         """Yield the prices that a filter keeps."""
-        gpus = {self.gpu(_without_count(name)).name for name in wanted.gpus}
+        gpus = {self._alone(name).name for name in wanted.gpus}
         self._check_filter(wanted)
         nodes = {self.node(name).name for name in wanted.nodes}
-        for name in wanted.gpus:
-            if _without_count(name) != name:
-                raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
         for sheet in self._price_rows:
             if wanted.providers and sheet.provider not in wanted.providers:
                 continue
             trusted = everything or bool(wanted.providers) or not sheet.undated
             chosen: dict[str, Node | None] = {}
             for name, region, market, usd in sheet.rows:
-                if market not in wanted.markets or (wanted.regions and region not in wanted.regions):
+                if market not in wanted.markets or not wanted.keeps_region(region):
                     continue
                 if name not in chosen:
-                    chosen[name] = self._chosen(name, gpus, nodes, trusted, everything)
+                    try:
+                        node = self._chosen(name, gpus, nodes, trusted, everything)
+                    except UnknownNameError as error:
+                        raise InputError(f"{self._blamed(sheet, name)}: {error}") from None
+                    _check_alone(sheet, name, node, chosen)
+                    chosen[name] = node
                 node = chosen[name]
                 if node is not None:
-                    yield sheet, node, region, market, usd
+                    yield _Allowed(sheet, name, node, region, market, usd)
 
     def _chosen(self, name: str, gpus: set[str], nodes: set[str], trusted: bool, everything: bool) -> Node | None:
         """Return a node that the filter keeps: it is named, or nothing speaks against it."""
@@ -273,8 +328,32 @@ class Catalog:
         if not trusted or (gpus and self._stated("nodes", name, "gpu") not in gpus):
             return None
         node = self.node(name)
-        open_to_all = gpus or everything or self._stated("gpus", node.gpu, "status") != "preliminary"
-        return node if open_to_all else None
+        announced = self._stated("gpus", node.gpu, "status") == "preliminary"
+        return node if gpus or everything or not announced else None
+
+    def _blamed(self, sheet: _Sheet, name: str) -> str:
+        """Return which file says an unknown name: the price sheet that of a node, or the node that of its GPU."""
+        try:
+            node = self.node(name).name
+        except UnknownNameError:
+            folder, path = PRICES, sheet.path
+            steps: tuple[str, ...] = ("offers", name)
+        else:
+            folder, steps = KINDS["nodes"][0], ("gpu",)
+            path = self._paths(folder)[node]
+        raw = self._read(path, self._where(path, f"{folder}/{path.name}"))
+        return f"{raw.place(steps)}: {dotted(steps)}"
+
+    def _alone(self, name: str) -> Gpu:
+        """Return a GPU that is named without a number."""
+        try:
+            gpu, count = gpu_and_count(name)
+        except InputError:
+            return self.gpu(name)
+        found = self.gpu(gpu)
+        if count is not None:
+            raise InputError(f"offers.gpus: {name!r} has a number; cap it with limits.gpus or fix deployment.gpu")
+        return found
 
     def _check_filter(self, wanted: OfferFilter) -> None:
         for field in ("providers", "regions"):
@@ -342,7 +421,7 @@ class Catalog:
             entry = self._read_entry(kind, noun, stem, paths)
             if wanted in map(folded, _other_names(entry)):
                 return entry
-        reason = self.refused.reason(kind, name)
+        reason = self.refusal(kind, name)
         if reason:
             raise UnknownNameError(reason)
         known = {alias for stem in paths for alias in _other_names(self._read_entry(kind, noun, stem, paths))}
@@ -353,11 +432,28 @@ class Catalog:
         said = f"no {shown} {name!r} in the catalog"
         raise UnknownNameError(f"{said}; {advice} ({command})" if advice else f"{said}; {command} lists them")
 
+    def refusal(self, kind: str, name: str) -> str | None:
+        """Return why a name of a kind is refused, and which entries to name instead; None when nobody knows it."""
+        return self.refused.reason(kind, name, self._gpus_meant)
+
+    def _gpus_meant(self, name: str) -> list[str]:
+        """Return the GPUs that a part of a refused name may mean: its own, or those that its refusal names."""
+        for text in (name, f"{name}x"):
+            try:
+                return [self.gpu(text).name]
+            except UnknownNameError as error:
+                known = set(self.names("gpus"))
+                named = [word.strip(",;()") for word in str(error).rpartition("; ")[2].split()]
+                found = list(dict.fromkeys(word for word in named if word in known))
+                if found and self.refusal("gpus", text):
+                    return found
+        return []
+
     def _read_entry(self, kind: str, noun: type[S], stem: str, paths: dict[str, Traversable]) -> S:
         cached = self._entries.get((kind, stem))
         if isinstance(cached, noun):
             return cached
-        where = f"{KINDS[kind][0]}/{stem}.yaml"
+        where = self._where(paths[stem], f"{KINDS[kind][0]}/{stem}.yaml")
         entry = read_as(noun, self._read(paths[stem], where))
         own = getattr(entry, "name", getattr(entry, "gpu", stem))
         if own != stem:
@@ -372,22 +468,20 @@ class Catalog:
             raise InputError(f"{where}: cannot be read ({error})") from None
         return read_yaml(text, where, trusted=self._is_shipped(path))
 
+    def _where(self, path: Traversable, inside: str) -> str:
+        """Return a file as messages name it: the user's own with its folder, a shipped one by its place in the data."""
+        return inside if self._is_shipped(path) else str(path)
+
     def _is_shipped(self, path: Traversable) -> bool:
         """Return whether a file is one of the project's own: plain, and in order."""
         return str(path).startswith(self._own)
 
 
-def _offer(sheet: _Sheet, node: Node, region: str, market: Market, usd_per_hour: float) -> Offer:
-    fields: dict[str, object] = {
-        "name": f"{sheet.provider}/{node.name}/{region}/{market}",
-        "node": node,
-        "region": region,
-        "market": market,
-        "usd_per_hour": usd_per_hour,
-        "snapshot": sheet.snapshot,
-    }
-    fields["available"], fields["highest_usd_per_hour"] = sheet.terms(node.name, region, market)
-    return Offer.model_validate(fields, context={"base_units": True})
+def _check_alone(sheet: _Sheet, name: str, node: Node | None, others: Mapping[str, Node | None]) -> None:
+    """Refuse a node that stands in a sheet under two names: its offers could not be told apart."""
+    for other, same in others.items():
+        if node is not None and same is not None and same.name == node.name:
+            raise InputError(f"{sheet.place(name)}: is {node.name}, as {other} is; put all its prices under one name")
 
 
 def _other_names(entry: Spec) -> list[str]:
@@ -397,15 +491,6 @@ def _other_names(entry: Spec) -> list[str]:
         return names
     names.append(entry.hf_id)
     return [*names, *(name.rpartition("/")[2] for name in names if "/" in name)]
-
-
-def _without_count(name: str) -> str:
-    """Return the GPU of a shorthand such as 8xH100 or H100:8."""
-    head, sign, tail = name.partition("x")
-    if sign and head.isdigit() and tail:
-        return tail
-    head, sign, tail = name.rpartition(":")
-    return head if sign and tail.isdigit() else name
 
 
 def _yaml_in(base: Traversable, folder: str) -> list[tuple[str, Traversable]]:

@@ -30,6 +30,7 @@ _GLM4 = Family(name="glm4", head_dim_needed=True, attention_bias=True, output_bi
 
 DENSE: Mapping[str, Family] = {
     "llama": _LLAMA,
+    "internlm": replace(_LLAMA, name="internlm"),
     "internlm2": replace(_LLAMA, name="internlm2"),
     "cohere": Family(
         name="cohere", kv_heads_needed=False, norms_per_layer=1, tied=True, qk_norm="full", use_qk_norm=False

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from llmplan.errors import InputError
 from llmplan.spec import config_states
 from llmplan.spec.base import NAME_PATTERN
+from llmplan.spec.config_context import longest_context
+from llmplan.spec.config_dtype import dtype_warnings
 from llmplan.spec.config_families import FAMILIES
 from llmplan.spec.config_family import Family
 from llmplan.spec.config_fields import NO_GUESS, Fields, as_object, shown
@@ -41,7 +43,7 @@ from llmplan.spec.config_keys import (
     WITHOUT_EFFECT,
 )
 from llmplan.spec.config_layers import Stack
-from llmplan.spec.config_vision import vision_parameters
+from llmplan.spec.config_vision import counted_tower, vision_parameters
 from llmplan.spec.config_weights import read_weights
 from llmplan.spec.model import Model, Moe
 
@@ -102,7 +104,7 @@ def model_from_config(
         hidden_size=text.count(*HIDDEN),
         vocab_size=text.count(*VOCABULARY),
         tie_embeddings=tied,
-        max_context_tokens=text.count(*CONTEXT),
+        max_context_tokens=longest_context(outer, text),
         weights=read_weights(file, text, quantization, family, stack, tied),
         attention=stack.attention,
         ffn=stack.ffn,
@@ -118,7 +120,7 @@ def model_from_config(
         vision_parameters=vision_parameters(outer, text.count(*HIDDEN)),
         source=where,
     )
-    return model, _unread(file, outer, text, family)
+    return model, [*dtype_warnings(outer, text), *_unread(file, outer, text, family)]
 
 
 REFERENCE_NAMES = {
@@ -176,7 +178,7 @@ def _family(outer: Fields, text: Fields, told: str | None) -> Family:
     if model_type is None and outer.text("model_type") in FAMILIES:
         model_type = outer.text("model_type")
     if model_type is None:
-        raise text.error("model_type", "missing", f"{NO_GUESS}: add the architecture, such as 'llama'")
+        raise text.error("model_type", "missing", f"{NO_GUESS}: add it, or give --model-type llama")
     if model_type not in FAMILIES:
         raise InputError(f"{text.where}: unknown attention kind {shown(model_type)} (model_type); {NO_GUESS}")
     return FAMILIES[model_type]
@@ -225,9 +227,10 @@ def _unread(file: Fields, outer: Fields, text: Fields, family: Family) -> list[s
     """Return one line for the keys that nobody understood, and one for the towers left out."""
     warnings = []
     towers = [key for key in SENSES if outer.values.get(key) or file.values.get(key)]
-    if "vision_config" in towers:
-        warnings.append(f"{outer.where}: vision_config: its weights are counted; llmplan plans for text")
-    others = [key for key in towers if key != "vision_config"]
+    counted = counted_tower(outer)
+    if counted in towers:
+        warnings.append(f"{outer.where}: {counted}: its weights are counted; llmplan plans for text")
+    others = [key for key in towers if key != counted]
     if others:
         warnings.append(f"{outer.where}: {', '.join(others)}: not counted; llmplan plans for text")
     keys = {str(key) for fields in (file, outer, text) for key in fields.values}
@@ -246,9 +249,13 @@ def _plain(key: str) -> str:
     return key if key.isidentifier() else shown(key)
 
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""ORG/NAME, as the hub writes it."""
+
+
 def _hf_id(outer: Fields) -> str | None:
     told = outer.values.get("_name_or_path")
-    return told if isinstance(told, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", told) else None
+    return told if isinstance(told, str) and HUB_ID.fullmatch(told) and told[0] != "." else None
 
 
 def _derived_name(outer: Fields, where: str) -> str:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from llmplan.errors import InputError
 from llmplan.spec.base import Count, Fraction, Spec
 from llmplan.spec.model import KvDtype, WeightDtype
 
 Phase = Literal["prefill", "decode", "mixed"]
 Tier = Literal["hbm", "dram", "ssd", "csd", "remote"]
+
+_COUNTED = re.compile(r"(?:(?P<count>\d+)\s*x\s*)?(?P<gpu>(?!\d+\s*x)[^:,+\[\]{}]+?)(?::(?P<tail>\d+))?\Z")
+
+
+def gpu_and_count(text: str) -> tuple[str, int | None]:
+    """Return the GPU and the number of a shorthand: `h100-sxm`, `8xH100` or `H100:8`.
+
+    Raises
+    ------
+    InputError
+        The text is no GPU, or its number is 0.
+    """
+    parts = _COUNTED.match(text.strip())
+    number = (parts["count"] or parts["tail"]) if parts else None
+    if not parts or (parts["count"] and parts["tail"]) or (number and int(number) == 0):
+        raise InputError(f"{text!r} is no GPU; write it as h100-sxm, 8xH100 or H100:8")
+    return parts["gpu"].strip(), int(number) if number else None
 
 
 class Layout(Spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Literal
 
@@ -26,7 +26,6 @@ from llmplan.spec.terms import Price, Terms, terms_of, usd_per_hour_of
 
 Status = Literal["released", "preliminary", "retired"]
 Market = Literal["on_demand", "reserved", "spot", "owned"]
-Dtype = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4", "nvfp4", "mxfp4"]
 
 
 class Gpu(Spec):
@@ -104,7 +103,8 @@ class Refusal(Spec):
 
     names: tuple[str, ...] = ()
     pattern: str | None = None
-    """Regular expression of further names, over a whole name in lower case; its groups may stand in `reason`."""
+    """Regular expression of further names, over a whole name in lower case; its groups may stand in `reason`. One
+    whose group `whole` means no entry does not hold."""
     reason: str
     """What they are, why they are not modeled and what to name instead; follows the name in a message."""
 
@@ -117,14 +117,27 @@ class Refused(Spec):
     engines: tuple[Refusal, ...] = ()
     models: tuple[Refusal, ...] = ()
 
-    def reason(self, kind: str, name: str) -> str | None:
-        """Return why a name of a kind (`gpus`, `nodes`, …) is refused; None when it is not known at all."""
+    def reason(self, kind: str, name: str, meant: Callable[[str], Sequence[str]]) -> str | None:
+        """Return why a name of a kind (`gpus`, `nodes`, …) is refused; None when it is not known at all.
+
+        Parameters
+        ----------
+        meant : function
+            From a part of a name to the entries that it may mean, for what a reason names instead.
+        """
         for entry in getattr(self, kind, ()):
             if folded(name) in {folded(known) for known in entry.names}:
                 return f"{name!r} {entry.reason}"
             found = re.fullmatch(entry.pattern, name.strip().lower()) if entry.pattern else None
-            if found:
-                return f"{name!r} {entry.reason.format(**found.groupdict())}"
+            if not found:
+                continue
+            parts = found.groupdict()
+            if "whole" not in parts:
+                return f"{name!r} {entry.reason}"
+            names = meant(parts["whole"])
+            if names:
+                said = " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+                return f"{name!r} {entry.reason.format(**parts | {'whole': said, 'first': names[0]})}"
         return None
 
 

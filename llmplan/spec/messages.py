@@ -50,7 +50,7 @@ def read_as(model: type[S], raw: YamlText, base_units: bool = False) -> S:
 def explain(error: ValidationError, model: type[BaseModel], raw: YamlText) -> str:
     """Return the first complaint of `error` as one line."""
     first = min(error.errors(include_url=False, include_context=True), key=_urgency)
-    path = _real_path(first["loc"], raw.data)
+    path = _real_path(first["loc"], raw.data, keep_last=first["type"] in ("missing", "invalid_key"))
     if first["type"] == "invalid_key":
         path = path[:-1]
     where = raw.place(path[:-1] if first["type"] == "missing" and path not in raw.origins else path)
@@ -59,6 +59,11 @@ def explain(error: ValidationError, model: type[BaseModel], raw: YamlText) -> st
     tail = f" (and {more} more)" if more > 0 else ""
     tail += "".join(f" (with {o})" for given, o in raw.origins.items() if given[: len(path)] == path != given)
     return f"{where}: {key + ': ' if key else ''}{_said(first, model, path)}{tail}"
+
+
+def complaint(error: ValidationError) -> str:
+    """Return the first complaint of `error` about a value that stands alone."""
+    return _said(error.errors(include_url=False, include_context=True)[0], BaseModel, ())
 
 
 def dotted(path: Path) -> str:
@@ -73,8 +78,8 @@ def _urgency(error: Any) -> int:
     return {"extra_forbidden": 0, "missing": 2}.get(error["type"], 1)
 
 
-def _real_path(loc: Path, data: Any) -> Path:
-    """Drop the steps that pydantic adds for unions and function validators."""
+def _real_path(loc: Path, data: Any, keep_last: bool) -> Path:
+    """Drop the steps that pydantic adds for unions and function validators; the last may name what is not there."""
     real: list[str | int] = []
     node: Any = data
     for number, step in enumerate(loc):
@@ -83,7 +88,7 @@ def _real_path(loc: Path, data: Any) -> Path:
         ):
             node = node[step]  # type: ignore[index]
             real.append(step)
-        elif number == len(loc) - 1 and isinstance(node, Mapping | list):
+        elif keep_last and number == len(loc) - 1 and isinstance(node, Mapping | list):
             real.append(step)
     return tuple(real)
 

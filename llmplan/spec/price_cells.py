@@ -7,9 +7,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from math import isfinite
 
 from llmplan.errors import InputError
+
+MOST = 1e15
+"""In a cell: a petabyte, or money of any currency. More is a slip, and products of it leave the range of numbers."""
+MOST_COUNT = 10**6
+"""Of GPUs, CPUs or nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Cells:
         """Return a cell as it stands."""
         return self.texts.get(column, default)
 
-    def number(self, column: str, default: float | None = None, least: float = 0.0) -> float:
+    def number(self, column: str, default: float | None = None, least: float = 0.0, most: float = MOST) -> float:
         """Return a cell as a number."""
         if column not in self.texts:
             if default is None:
@@ -50,15 +54,16 @@ class Cells:
             value = float(text)
         except ValueError:
             raise self.wrong(column, f"{text!r} is no number; want one such as 1234.5") from None
-        if not (isfinite(value) and value >= least):
-            raise self.wrong(column, f"{text} is out of range; want {least:g} or more")
+        if not least <= value <= most:
+            wanted = f"{most:g} or less" if value > most else f"{least:g} or more"
+            raise self.wrong(column, f"{text} is out of range; want {wanted}")
         return value
 
     def count(self, column: str, least: int = 1) -> int | None:
         """Return a cell as a whole number, or None."""
         if column not in self.texts:
             return None
-        value = self.number(column, least=least)
+        value = self.number(column, least=least, most=MOST_COUNT)
         if value != int(value):
             raise self.wrong(column, f"{self.texts[column]} is no whole number")
         return int(value)
@@ -103,27 +108,59 @@ class Table:
 
 
 def read_table(text: str, where: str, usd_per_unit: Mapping[str, float]) -> Table:
-    """Return the rows of a CSV with a header; lines that begin with # and empty lines are passed over.
+    """Return the rows of a CSV with a header; lines between rows that are empty or begin with # are passed over.
+
+    A line break inside a quoted cell is read as a space.
 
     Raises
     ------
     InputError
         No CSV, no header, a column that comes twice, a row with more cells than the header, or no rows.
     """
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
-    if not lines:
-        raise InputError(f"{where}: holds nothing; want a CSV with a header")
-    first = lines[0][0]
-    reader = csv.reader(io.StringIO("\n".join(line for _, line in lines)), skipinitialspace=True, strict=True)
+    lines = _Lines(text)
     try:
-        columns = [name.strip() for name in next(reader)]
-        _check_header(columns, f"{where}:{first}")
-        rows = list(_cells(reader, columns, lines, where, usd_per_unit))
+        read = list(_rows(lines))
     except csv.Error as error:
-        raise InputError(f"{where}:{first}: is no CSV ({error})") from None
+        raise InputError(f"{where}:{lines.first}: is no CSV ({error})") from None
+    if not read:
+        raise InputError(f"{where}: holds nothing; want a CSV with a header")
+    (first, columns), *rest = read
+    _check_header(columns, f"{where}:{first}")
+    rows = []
+    for line, row in rest:
+        if len(row) > len(columns):
+            raise InputError(f"{where}:{line}: has more cells than the header; want {len(columns)}")
+        texts = {name: " ".join(cell.split()) for name, cell in zip(columns, row, strict=False) if name and cell}
+        rows.append(Cells(where=where, line=line, texts=texts, usd_per_unit=usd_per_unit))
     if not rows:
         raise InputError(f"{where}: holds a header and no rows")
     return Table(where=where, columns=columns, rows=rows)
+
+
+class _Lines:
+    """The lines of a table for the reader of CSV, which asks for more than one where a quoted cell is broken."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = io.StringIO(text, newline=None)
+        self.first = 0
+        """Line on which the row begins."""
+        self.between = True
+        """No row is begun: what comes may be a comment."""
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._lines, 1):
+            if self.between and (not line.strip() or line.startswith("#")):
+                continue
+            if self.between:
+                self.first, self.between = number, False
+            yield line
+
+
+def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row and the line on which it begins."""
+    for row in csv.reader(lines, skipinitialspace=True, strict=True):
+        yield lines.first, [cell.strip() for cell in row]
+        lines.between = True
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:
@@ -132,18 +169,3 @@ def _check_header(columns: Sequence[str], place: str) -> None:
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise InputError(f"{place}: column {twice[0]!r} is here twice; keep one")
-
-
-def _cells(
-    reader: Iterator[list[str]],
-    columns: Sequence[str],
-    lines: Sequence[tuple[int, str]],
-    where: str,
-    usd_per_unit: Mapping[str, float],
-) -> Iterator[Cells]:
-    for number, row in enumerate(reader, 1):
-        line = lines[min(number, len(lines) - 1)][0]
-        if len(row) > len(columns):
-            raise InputError(f"{where}:{line}: has more cells than the header; want {len(columns)}")
-        texts = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if name and cell.strip()}
-        yield Cells(where=where, line=line, texts=texts, usd_per_unit=usd_per_unit)

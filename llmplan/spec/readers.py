@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmplan.errors import InputError, near
 from llmplan.spec.catalog import Catalog
@@ -27,9 +27,24 @@ ENVIRONMENT = "LLMPLAN_"
 RESERVED = frozenset({"LLMPLAN_CATALOG", "LLMPLAN_CURRENCY", "LLMPLAN_TODAY"})
 """Variables that are no field of a workload."""
 DEFAULT_WORKLOAD = "llmplan.yaml"
+CONFIG_NAME = "config.json"
+"""The file that describes a model in its folder."""
 
 
-def read_text(name: str, most_bytes: int = MAX_BYTES) -> tuple[str, str]:
+class Sort(NamedTuple):
+    """What kind of file is wanted, for who names one that is not there."""
+
+    suffixes: tuple[str, ...]
+    advice: str
+    """When none has a name that is near."""
+
+
+QUESTION = Sort((".yaml", ".yml", ".json", ".csv"), "give a workload file (llmplan schema workload)")
+TABLE = Sort((".csv", ".csv.gz"), "give a CSV")
+CONFIG = Sort((".json",), "give a model's config.json, or the folder that holds it")
+
+
+def read_text(name: str, most_bytes: int = MAX_BYTES, sort: Sort = QUESTION) -> tuple[str, str]:
     """Return (text, where) of a file; `-` is standard input, `.gz` is unpacked.
 
     Raises
@@ -44,7 +59,7 @@ def read_text(name: str, most_bytes: int = MAX_BYTES) -> tuple[str, str]:
         with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) if name.endswith(".gz") else plain as file:
             raw = file.read(most_bytes + 1)
     except FileNotFoundError:
-        raise InputError(f"{name}: no such file; {_beside(path)}") from None
+        raise InputError(f"{name}: no such file; {_beside(path, sort)}") from None
     except IsADirectoryError:
         raise InputError(f"{name or repr(name)}: is a folder; want a file") from None
     except (OSError, EOFError, ValueError) as error:
@@ -64,12 +79,12 @@ def _decoded(raw: bytes, where: str, most_bytes: int) -> str:
     return text
 
 
-def _beside(path: Path) -> str:
+def _beside(path: Path, sort: Sort) -> str:
     try:
-        names = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml", ".json", ".csv")]
+        names = [p.name for p in path.parent.iterdir() if p.name.endswith(sort.suffixes)]
     except OSError:
         return "its folder does not exist"
-    return near(path.name, names) or "give a workload file (llmplan schema workload)"
+    return near(path.name, names) or sort.advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +229,8 @@ def read_model(
     LlmplanError
         Neither a catalog name nor a path, or a config.json that cannot be used.
     """
+    if not name.strip():
+        raise InputError("model: no name; give one of llmplan models list, or the path of a config.json")
     try:
         path = _local(name, beside)
     except (OSError, RuntimeError, ValueError) as error:
@@ -234,11 +251,11 @@ def read_config(name: str, model_name: str | None, model_type: str | None) -> tu
         There is no such file, or it cannot be used.
     """
     path = Path(name).expanduser()
-    return _config(path / "config.json" if path.is_dir() else path, model_name, model_type)
+    return _config(path / CONFIG_NAME if path.is_dir() else path, model_name, model_type)
 
 
 def _config(path: Path, name: str | None, model_type: str | None) -> tuple[Model, list[str]]:
-    text, where = read_text(str(path))
+    text, where = read_text(str(path), sort=CONFIG)
     quantization = _json(path.parent / "hf_quant_config.json")
     return model_from_config(_parsed_json(text, where), where, name, quantization, model_type)
 
@@ -249,7 +266,7 @@ def _local(name: str, beside: str | None) -> Path | None:
     if beside is not None and not path.is_absolute() and (Path(beside).parent / path).exists():
         path = Path(beside).parent / path
     if path.is_dir():
-        return path / "config.json"
+        return path / CONFIG_NAME
     looks_local = name.endswith((".json", ".yaml", ".yml")) or name.startswith((".", "/", "~"))
     return path if looks_local else None
 
@@ -263,10 +280,20 @@ def _json(path: Path) -> Mapping[str, Any] | None:
 
 def _parsed_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, where))
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{where}{line}: is no JSON; want the model's config.json") from None
+
+
+def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """Return a JSON object; a key that comes twice is an error, for readers differ in which one they take."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"{where}: {key[:60]!r} is given twice; keep one")
+        found[key] = value
+    return found
 
 
 PROFILE_COLUMNS = ("gpu", "usd_per_hour", "input_tokens", "output_tokens", "requests_per_s")
@@ -291,7 +318,7 @@ def read_profile(name: str) -> list[ProfileRow]:
     InputError
         Not a table of that kind, a cell is missing, negative or no number, or a cell comes twice.
     """
-    text, where = read_text(name)
+    text, where = read_text(name, sort=TABLE)
     lines = text.splitlines()
     first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     kind = next((line.split(":", 1)[1].strip() for line in lines[:first] if line[1:].strip().startswith("kind:")), None)

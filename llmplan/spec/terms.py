@@ -3,6 +3,7 @@
 With n = life in months, i = interest a year / 12, a month of 730 h and a year of 8,760 h, in USD/h:
 
     capital      (capex - residual/(1 + i)^n) · i / (1 - (1 + i)^-n) / 730        i = 0: (capex - residual)/(730·n)
+                 = ((capex - residual) · i / (1 - (1 + i)^-n) + residual · i) / 730, which stays exact for small i
     maintenance  capex · share a year / 8760
     electricity  power [kW] · PUE · price [USD/kWh]
     hosting      as paid
@@ -14,14 +15,52 @@ docs/methods/prices.md says what these leave out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from math import expm1, log1p
+from typing import Annotated, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from llmplan.spec.base import Count, Fraction, Seconds, Source, Spec, Usd, UsdPerHour, UsdPerKwh, Watts
 from llmplan.units import HOURS_PER_MONTH, MONTHS_PER_YEAR, SECONDS_PER_HOUR, WATTS_PER_KW
 
 Nodes = Annotated[int, Field(ge=0)]
+P = TypeVar("P", bound="float | Quote | Reservation | Owned")
+
+MOST_YEARS = 100.0
+"""No machine lives longer, and no contract lasts longer; the shortest is an hour."""
+MOST_USD_PER_HOUR = 1e6
+"""Of a node: a rack of the dearest GPUs costs a thousandth. Beyond it sums and solvers lose the other prices."""
+NONE = 1e-300
+"""A share that is paid off in interest of less than this is none."""
+
+
+def check_span(name: str, seconds: float) -> None:
+    """Refuse a life or a term of less than an hour or more than a hundred years.
+
+    Raises
+    ------
+    ValueError
+        In words for the person who wrote it.
+    """
+    hours = seconds / SECONDS_PER_HOUR
+    years = hours / (MONTHS_PER_YEAR * HOURS_PER_MONTH)
+    if hours < 1 or years > MOST_YEARS:
+        raise ValueError(f"{name}: {years:g} years is out of range; want an hour to {MOST_YEARS:g} years")
+
+
+def checked(price: P) -> P:
+    """Return a price, or the terms it follows from, when an hour costs what an hour of a node may cost.
+
+    Raises
+    ------
+    ValueError
+        In words for the person who wrote it.
+    """
+    usd = usd_per_hour_of(price)
+    highest = getattr(price, "highest_usd_per_hour", None) or 0.0
+    if not (usd <= MOST_USD_PER_HOUR and highest <= MOST_USD_PER_HOUR):
+        raise ValueError(f"an hour comes to {max(usd, highest):g} USD; want {MOST_USD_PER_HOUR:,.0f} USD or less")
+    return price
 
 
 class Quote(Spec):
@@ -37,9 +76,24 @@ class Quote(Spec):
     """Nodes that can be had; null: no cap is known."""
     note: str = ""
 
+    @model_validator(mode="after")
+    def _rises(self) -> Quote:
+        if self.highest_usd_per_hour is not None and self.highest_usd_per_hour < self.usd_per_hour:
+            raise ValueError("highest_usd_per_hour: less than usd_per_hour; want the price in the dearest zone")
+        return checked(self)
+
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
         return {"price": self.usd_per_hour}
+
+    def less(self, discount: float) -> Quote:
+        """Return the same with a share taken off in every zone."""
+        highest = self.highest_usd_per_hour
+        off = {
+            "usd_per_hour": round(self.usd_per_hour * (1 - discount), 6),
+            "highest_usd_per_hour": None if highest is None else round(highest * (1 - discount), 6),
+        }
+        return self.model_copy(update=off)
 
 
 class Reservation(Spec):
@@ -55,9 +109,8 @@ class Reservation(Spec):
 
     @model_validator(mode="after")
     def _lasts(self) -> Reservation:
-        if self.term_s <= 0:
-            raise ValueError("term_s: 0 is no term; write it as '1 year'")
-        return self
+        check_span("term_s", self.term_s)
+        return checked(self)
 
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
@@ -89,11 +142,10 @@ class Owned(Spec):
 
     @model_validator(mode="after")
     def _lasts(self) -> Owned:
-        if self.life_s <= 0:
-            raise ValueError("life_s: 0 is no life; write it as '4 years'")
+        check_span("life_s", self.life_s)
         if self.residual_usd > self.capex_usd:
             raise ValueError("residual_usd: more than capex_usd; want what is left of it at the end")
-        return self
+        return checked(self)
 
     def parts(self) -> Mapping[str, float]:
         """Return what the hour is made up of. [USD/h]"""
@@ -108,10 +160,9 @@ class Owned(Spec):
     def _capital_usd_per_hour(self) -> float:
         months = self.life_s / SECONDS_PER_HOUR / HOURS_PER_MONTH
         rate = self.interest_per_year / MONTHS_PER_YEAR
-        if rate == 0:
-            return (self.capex_usd - self.residual_usd) / months / HOURS_PER_MONTH
-        growth = float((1 + rate) ** months)
-        return (self.capex_usd - self.residual_usd / growth) * rate / (1 - 1 / growth) / HOURS_PER_MONTH
+        paid_off = -expm1(-months * log1p(rate))
+        share = rate / paid_off if paid_off > NONE else 1 / months
+        return ((self.capex_usd - self.residual_usd) * share + self.residual_usd * rate) / HOURS_PER_MONTH
 
 
 class Estimate(Spec):
@@ -148,7 +199,7 @@ def _kind(value: object) -> str:
 
 
 Price = Annotated[
-    Annotated[UsdPerHour, Tag("price")]
+    Annotated[UsdPerHour, AfterValidator(checked), Tag("price")]
     | Annotated[Quote, Tag("quote")]
     | Annotated[Reservation, Tag("reserved")]
     | Annotated[Owned, Tag("owned")],

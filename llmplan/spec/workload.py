@@ -271,6 +271,10 @@ class Workload(Spec):
         return [bucket for bucket in found if bucket.load > 0]
 
 
+EVERYWHERE = frozenset({"any", "all"})
+"""Regions of a price that holds in every region of its provider."""
+
+
 class OfferFilter(Spec):
     """What may be rented; nothing given: the whole catalog, but no spot."""
 
@@ -280,6 +284,18 @@ class OfferFilter(Spec):
     nodes: tuple[str, ...] = ()
     markets: tuple[Market, ...] = ("on_demand", "reserved", "owned")
     """No shipped sheet has reserved or owned prices: what yours hold is on offer, spot only when asked for."""
+
+    def keeps_region(self, region: str) -> bool:
+        """Return whether prices of a region are wanted; those of every region of their provider always are."""
+        return not self.regions or region in self.regions or region in EVERYWHERE
+
+
+class OneOffer(OfferFilter):
+    """One offer by its name, where a region means itself alone."""
+
+    def keeps_region(self, region: str) -> bool:
+        """Return whether a region is the one named."""
+        return region in self.regions
 
 
 class Limits(Spec):

@@ -23,6 +23,8 @@ workload:
   output_tokens: 200
   rate: 12 requests/s
 """
+ONE_GPU_NODE = "offers.nodes=[a3-highgpu-1g]"
+SHEET = "provider: q\nsnapshot: 2026-10-01\nsource: x\noffers:\n  p5.48xlarge:\n    any: {on_demand: 1 USD/h}\n"
 TABLE = "gpu,usd_per_hour,input_tokens,output_tokens,requests_per_s\n"
 CLASS = "{input_tokens: 500, output_tokens: 200, rate: 1 requests/s}"
 LAUGHS = "\n".join(["a0: &a0 [lol]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))])
@@ -291,11 +293,16 @@ FILES = [
 OPTIONS = [
     options("melange without table", "--method|melange", "--method melange: solves a measured table", "--profile"),
     options("slices without melange", "--slice-factor|4", "--slice-factor: belongs to --method melange"),
-    options("unknown method", "--method|melang", usage=True),
-    options("unknown format", "--format|xml", usage=True),
-    options("unknown option", "--gpus|h100", usage=True),
+    options("unknown method", "--method|melang", "--method: 'melang' is not known here; did you mean melange?"),
+    options("unknown format", "--format|xml", "--format: 'xml' is not known here; pick one of csv, json"),
+    options("unknown option", "--gpus|h100", "--gpus: no such option; did you mean --gpu"),
     options("top of nothing", "--top|-1", "--top -1: want 0 or more"),
-    Case(name="unknown command", args=("recomend",), usage=True, says=()),
+    Case(name="unknown command", args=("recomend",), says=("recomend: no such command; did you mean recommend?",)),
+    Case(name="odd command", args=("xyz",), says=("xyz: no such command; llmplan -h shows what there is",)),
+    Case(name="missing argument", args=("prices", "import"), says=("FILE: missing; llmplan prices import -h",)),
+    Case(name="argument too many", args=("estimate", "a", "b"), says=("llmplan estimate: got unexpected extra arg",)),
+    Case(name="odd argument", args=("catalog", "list", "blah"), says=("kind: 'blah' is not known here; pick one",)),
+    Case(name="option without value", args=("prices", "list", "--gpu"), says=("--gpu: has no value",)),
     Case(name="no command", args=(), usage=True, says=()),
     options("gap -1%", "--gap=-1%", "--gap -1%: is out of range; want 0% or more and less than 100%"),
     options("gap abc", "--gap|abc", "--gap abc: is no share; write it as 0.5%"),
@@ -426,6 +433,18 @@ CONFIGS = [
     config("endless number", '{"hidden_size": ' + "9" * 5000 + "}", "m/config.json: is no JSON"),
     config("deep", "[" * 100_000, "m/config.json: is no JSON"),
     changed("no config.json", "llama-3.1-8b", "./none/config.json", "none/config.json: no such file; its folder"),
+    Case(
+        name="config.json: no file",
+        files={"w.yaml": BASE, "q.csv": ""},
+        args=("models", "import", "nofile"),
+        says=("nofile: no such file; give a model's config.json, or the folder that holds it",),
+    ),
+    Case(
+        name="config.json: folder without one",
+        files={"m/w.yaml": BASE},
+        args=("models", "import", "m"),
+        says=("m/config.json: no such file; give a model's config.json, or",),
+    ),
     changed("model of a long name", "llama-3.1-8b", "a" * 300, "aaa: is no path (File name too long)"),
     changed("model of nobody's home", "llama-3.1-8b", "~nobody-here/x.json", "~nobody-here/x.json: is no path"),
 ]
@@ -453,6 +472,46 @@ DEPLOYMENTS = [
     estimate("no GPU", "", "w.yaml: deployment.gpu: missing; estimate wants a fixed deployment such as {gpu: 4xh100"),
     estimate(
         "tp 3", "deployment: {gpu: h100, tp: 3}\n", "w.yaml: deployment: llama-3.1-8b cannot be cut as tp3", "2, 4"
+    ),
+    estimate("3 GPUs", "", "its 32 heads do not divide by tp 3; want tp x dp of 1, 2, 4, 8", args=("--gpu", "3xh100")),
+    estimate("16 GPUs", "", "cannot be cut as tp16 pp1 dp1 ep1: tp x dp is 16; want", args=("--gpu", "16xh100")),
+    estimate("64 stages", "deployment: {gpu: h100, pp: 64}\n", "pp is 64; want pp of 1, 2, 4, 8"),
+    estimate("8 of a node of 1", "", "its nodes have 1 GPUs", args=("--gpu", "8xh100", "--set", ONE_GPU_NODE)),
+    estimate(
+        "no price", "", "no offer rents rtx-4090; add a price (llmplan prices import)", args=("--gpu", "rtx-4090")
+    ),
+    estimate(
+        "undated price",
+        "",
+        "deployment.gpu: no offer of a known day has gpu mi325x, ",
+        "; vultr has 1 of an unknown day",
+        "which counts when named: offers.providers: [vultr]",
+        args=("--gpu", "8xmi325x"),
+    ),
+    *(
+        estimate(gpu, "", "vLLM", f"does not run on {architecture}", args=("--gpu", f"8x{gpu}"))
+        for gpu, architecture in (("gaudi3", "gaudi3"), ("rubin", "rubin"))
+    ),
+    Case(
+        name="node of a sheet",
+        files={"own/hardware/prices/q.yaml": SHEET.replace("p5.48xlarge", "nope-node")},
+        args=("prices", "list", "--catalog", "own"),
+        says=("own/hardware/prices/q.yaml:5: offers.nope-node: no node 'nope-node' in the catalog",),
+    ),
+    Case(
+        name="GPU of a node",
+        files={
+            "own/hardware/prices/q.yaml": SHEET.replace("p5.48xlarge", "box"),
+            "own/hardware/nodes/box.yaml": "name: box\nprovider: q\ngpu: h100x\ngpus: 8\nsources: {}\n",
+        },
+        args=("prices", "list", "--catalog", "own"),
+        says=("own/hardware/nodes/box.yaml:3: gpu: no GPU 'h100x' in the catalog; did you mean",),
+    ),
+    Case(
+        name="field of a GPU of one's own",
+        files={"own/hardware/gpus/x.yaml": "name: x\nmemory: 80 GiB\n"},
+        args=("catalog", "show", "x", "--catalog", "own"),
+        says=("own/hardware/gpus/x.yaml:2: memory: no such field",),
     ),
     added("0xh100", "deployment: {gpu: 0xh100}\n", "w.yaml:6: deployment.gpu: '0xh100' is no GPU", "8xH100"),
     added("2x8xh100", "deployment: {gpu: 2x8xh100}\n", "w.yaml:6: deployment.gpu: '2x8xh100' is no GPU", "8xH100"),
@@ -541,7 +600,7 @@ INFEASIBLE = [
     added(
         "offer that nobody makes",
         "offers: {gpus: [b200-sxm], providers: [azure]}\n",
-        "no offer in the price sheets has gpus b200-sxm, providers azure, markets on_demand",
+        "no offer in the price sheets has gpu b200-sxm, provider azure, market on_demand",
         "binding constraint: offers",
         "search the whole catalog",
         code=4,
@@ -602,7 +661,9 @@ PRICES = [
     listed("provider", "--provider|awss", "--provider: no provider 'awss' has a price; did you mean aws"),
     listed("region", "--region|us-east-9", "--region: no region 'us-east-9' has a price; did you mean us-east-1"),
     listed("node", "--node|p5.49xlarge", "no node 'p5.49xlarge' in the catalog; did you mean p5.4"),
-    listed("market", "--market|spott", usage=True),
+    listed("market", "--market|spott", "--market: 'spott' is not known here; did you mean spot?"),
+    listed("age in words", "--max-price-age|x", "--max-price-age: 'x' does not fit; want a whole number"),
+    listed("limit", "--limit|-1", "--limit -1: want 0 (all) or more"),
     listed("cap", "--max-usd-per-gpu-hour|0", "--max-usd-per-gpu-hour 0: want more than 0 USD"),
     listed("cap of nan", "--max-usd-per-gpu-hour|nan", "--max-usd-per-gpu-hour nan: want more than 0 USD"),
     listed("age", "--max-price-age|-1", "--max-price-age -1: want 0 days or more"),
@@ -619,6 +680,12 @@ PRICES = [
         files={"q.csv": QUOTES},
         args=("prices", "import", "p.csv"),
         says=("p.csv: no such file; did you mean q.csv?",),
+    ),
+    Case(
+        name="quotes: no table",
+        files={"w.yaml": BASE},
+        args=("prices", "import", "p.csv"),
+        says=("p.csv: no such file; give a CSV",),
     ),
     quotes("no day", "", "q.csv:2: has no day; give --snapshot 2026-01-31, or --snapshot unknown"),
     quotes("day in words", "--snapshot|May", "--snapshot: 'May' is no day; write it as 2026-01-31"),

@@ -381,6 +381,102 @@ def test_an_engine_is_shown_with_its_families_and_sources(width: int) -> None:
     assert widest(shown) <= width
 
 
+@pytest.mark.parametrize("name", ["vllm", "rubin", "h100", "ct6e-standard-1t"])
+def test_names_of_fields_never_break(name: str) -> None:
+    def fields(columns: str) -> list[str]:
+        lines = good("catalog", "show", name, env={"COLUMNS": columns}).out.splitlines()[2:]
+        return [line.split("  ")[1] or line.split()[0] for line in lines if line[2:4].strip() or line[4:5].strip()]
+
+    assert fields("80") == fields("160")
+
+
+def test_facts_that_nobody_published_are_shown() -> None:
+    def rows(name: str) -> dict[str, str]:
+        lines = good("catalog", "show", name, "--wide").out.splitlines()[1:]
+        return {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+
+    tpu, rubin, node = rows("tpu-v6e"), rows("rubin"), rows("jarvislabs-l4-1x")
+    assert tpu["clock_hz"] == tpu["tdp_w"] == rubin["idle_w"] == rubin["l2_bytes"] == node["nvme_bytes"] == "not known"
+    assert rows("p5.48xlarge")["link_domain"].startswith("not known planned as of the GPU")
+    assert rows("l4")["link"].startswith("none")
+
+
+@pytest.mark.parametrize(
+    ("name", "filtered"), [("p5.48xlarge", ["--node", "p5.48xlarge"]), ("h100", ["--gpu", "h100"])]
+)
+def test_an_entry_is_shown_with_its_cheapest_price(name: str, filtered: list[str]) -> None:
+    shown = good("catalog", "show", name, "--wide").out.splitlines()
+    listed = good("prices", "list", *filtered, "--market", "on_demand", "--json", "-q").json
+    best = next(row for row in listed if row["snapshot"] is not None)
+    usd = best["usd_per_gpu_hour"] if name == "h100" else best["usd_per_hour"]
+    (line,) = (line for line in shown if line.startswith("  cheapest on_demand"))
+    for said in (f"{usd:.2f} USD/", best["region"], best["provider"], best["snapshot"]):
+        assert said in line
+
+
+def test_columns_left_out_are_named_and_wide_shows_them() -> None:
+    narrow = good("catalog", "list", "gpus", env={"COLUMNS": "80"}).out
+    assert "2 columns left out (architecture, bf16): widen the terminal or use --wide" in narrow
+    wide = good("catalog", "list", "gpus", "--wide", env={"COLUMNS": "80"}).out
+    assert "architecture" in wide.splitlines()[1]
+    assert "left out" not in wide
+
+
+def test_json_is_short_for_a_format() -> None:
+    for command in (["catalog", "list", "links"], ["catalog", "show", "h100"]):
+        assert good(*command, "--json").out == good(*command, "-f", "json").out
+
+
+def test_whole_numbers_of_a_list_have_no_point() -> None:
+    rows = csv.DictReader(io.StringIO(good("catalog", "list", "nodes", "-f", "csv").out))
+    assert {row["node"]: row["dram_bytes"] for row in rows}["p5.48xlarge"] == str(2 * 2**40)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpu", "said"),
+    [("gpus", "l4", "1 gpu\n"), ("fits", "h100", "1 fit\n"), ("nodes", "rtx-a6000", "1 node\n")],
+)
+def test_one_is_not_many(kind: str, gpu: str, said: str) -> None:
+    assert good("catalog", "list", kind, "--gpu", gpu).out.startswith(said)
+    assert good("catalog", "list", "support", "--family", "glm-dsa").out.startswith("1 model family,")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--gpu", "tpu-v6e"], "no engine of the catalog lists the architecture tpu-v6e"),
+        (["--gpu", "rubin"], "no engine of the catalog lists the architecture rubin"),
+        (["--gpu", "mi300x", "--engine", "trtllm"], "trtllm does not list the architecture cdna3 (mi300x); sglang and"),
+        (["--gpu", "t4", "--family", "deepseek"], "no engine of the catalog runs deepseek on the architecture turing"),
+    ],
+)
+def test_support_of_nothing_says_why(options: list[str], said: str) -> None:
+    ran = good("catalog", "list", "support", *options, "--json")
+    assert ran.json == []
+    assert said in ran.err
+
+
+def test_a_family_of_another_engine_is_not_unknown() -> None:
+    ran = llmplan("catalog", "list", "support", "--family", "falcon", "--engine", "trt")
+    assert ran.code == 2
+    assert "--family falcon: engine trtllm does not run it" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("8xh100", "an entry is one device; name h100-sxm"),
+        ("h100:8", "name h100-sxm"),
+        ("8xA100", "name a100-40-sxm, a100-80-sxm"),
+        ("MI355x8", "name mi355x, or 8xmi355x"),
+    ],
+)
+def test_an_entry_with_a_number_leads_to_the_device(name: str, said: str) -> None:
+    ran = llmplan("catalog", "show", name)
+    assert ran.code == 2
+    assert said in ran.err
+
+
 def test_an_entry_tells_where_its_values_are_from() -> None:
     entry = good("catalog", "show", "H100", "-f", "json").json
     assert entry["name"] == "h100-sxm"
@@ -433,6 +529,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (0, 1)
+
+
+def test_a_model_that_is_imported_again_is_said_to_be_as_it_was(tmp_path: Path) -> None:
+    own, file = tmp_path / "own", f"{tmp_path / 'own'}/models/tiny.yaml"
+    args = ("models", "import", str(ROOT / "examples/local-model"), "--name", "tiny", "--output-dir", str(own))
+    assert good(*args).err.splitlines()[-1] == f"wrote {file}; use it with --catalog {own}"
+    assert good(*args).err.splitlines()[-1] == f"{file} is as it was; use it with --catalog {own}"
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("two\nlines"), 1)])

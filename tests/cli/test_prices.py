@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmplan.cli import folders
+from llmplan.cli import folders, prices
 from llmplan.cli.app import main
 
 SPOT = ("prices", "list", "--gpu", "h100", "--market", "spot")
@@ -111,6 +113,20 @@ def test_filters_narrow() -> None:
     assert one["usd_per_hour"] == 55.04
 
 
+def test_prices_that_no_plan_takes_unasked_are_listed_too() -> None:
+    """Those of an unknown day, with a warning, and of GPUs that are announced only."""
+    Path("r.csv").write_text("provider,node,gpu,gpus,price_per_hour\nmine,r200-4,r200,4,9\n", "utf-8")
+    good("prices", "import", "r.csv", "--snapshot", "2026-08-31", "--output-dir", "mine")
+    ran = good("prices", "list", "--json", "--catalog", "mine")
+    told = good("catalog", "list", "offers", "-f", "json", "--catalog", "mine")
+    found, offers = json.loads(ran.out), json.loads(told.out)
+    names = sorted("/".join(row[key] for key in ("provider", "node", "region", "market")) for row in found)
+    assert names == sorted(row["offer"] for row in offers)
+    assert {"vultr", "digitalocean"} <= {row["provider"] for row in found}
+    assert "rubin-r200-nvl72" in {row["gpu"] for row in found}
+    assert "prices of an unknown day: digitalocean, hotaisle, jarvislabs, vultr" in ran.err
+
+
 def test_formats_tell_the_same() -> None:
     found = rows(*SPOT)
     assert yaml.safe_load(good(*SPOT, "-f", "yaml").out) == found
@@ -121,8 +137,74 @@ def test_formats_tell_the_same() -> None:
 def test_no_price_is_an_empty_list_and_a_hint() -> None:
     ran = good("prices", "list", "--gpu", "h100", "--max-usd-per-gpu-hour", "0.01", "--json")
     assert json.loads(ran.out) == []
-    assert ran.err.startswith("no price is all of that; ")
+    assert ran.err.startswith("note       no price is all of that; ")
     assert "without --max-usd-per-gpu-hour" in ran.err
+
+
+def test_a_gpu_that_nobody_rents_is_said() -> None:
+    ran = good("prices", "list", "--gpu", "trainium2")
+    assert ran.err == "note       no price for trainium2 is in the catalog; add yours with llmplan prices import\n"
+    both = good("prices", "list", "--gpu", "trainium2,b200", "-f", "csv")
+    assert "no price for trainium2" in both.err
+    assert "b200" in both.out
+
+
+def test_a_price_of_every_region_is_listed_for_any_region() -> None:
+    crusoe = rows("prices", "list", "--provider", "crusoe")
+    assert {row["region"] for row in crusoe} == {"all"}
+    assert rows("prices", "list", "--provider", "crusoe", "--region", "us-east-1") == crusoe
+
+
+def test_a_plan_of_a_region_takes_imported_prices_of_every_region(at: Path) -> None:
+    (at / "z.csv").write_text("provider,node,upfront,term_months\nz,p5.48xlarge,10,12\n", "utf-8")
+    good("prices", "import", "z.csv", "--snapshot", "2026-08-31", "--output-dir", "mine")
+    wanted = ("recommend", "w.yaml", "--catalog", "mine", "--set", "offers.regions=[us-east-1]")
+    assert [one["offer"] for one in rows(*wanted)["plan"]["rentals"]] == ["z/p5.48xlarge/any/reserved"]
+
+
+def test_a_limit_shows_the_cheapest() -> None:
+    every = rows("prices", "list")
+    assert rows("prices", "list", "--limit", "3") == every[:3]
+    assert rows("prices", "list", "--limit", "0") == every
+    assert "not shown" not in good("prices", "list", "-q").out
+    few = good("prices", "list", "--gpu", "h100", "--limit", "2", "-q").out
+    assert few.splitlines()[0].endswith(" prices, the cheapest 2")
+    assert " dearer ones are not shown; --limit 0 shows all" in few
+    assert rows("prices", "list") == every
+
+
+@pytest.mark.parametrize(
+    ("kind", "terminal", "most"), [("table", True, 100), ("table", False, None), ("csv", True, None)]
+)
+def test_how_many_are_shown_unasked(
+    kind: str, terminal: bool, most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert prices._most(None, kind) == most
+    assert prices._most(7, kind) == 7
+    assert prices._most(0, kind) is None
+
+
+@pytest.mark.parametrize("streams", ["stdout", "both"])
+def test_a_reader_that_leaves_early_is_no_error(streams: str) -> None:
+    command = [sys.executable, "-m", "llmplan", "prices", "list", "--gpu", "trainium2,h100"]
+    read, write = os.pipe()
+    os.close(read)
+    err = write if streams == "both" else subprocess.PIPE
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(command, stdout=write, stderr=err, env=where, check=False, timeout=60)
+    os.close(write)
+    assert ran.returncode == 0
+    assert "rror" not in (ran.stderr or b"").decode()
+
+
+def test_an_error_that_nobody_reads_keeps_its_code() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "llmplan", "prices", "list", "--limit", "-1"]
+    assert subprocess.run(command, stderr=write, env=where, check=False, timeout=60).returncode == 2
+    os.close(write)
 
 
 def test_old_prices_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +349,50 @@ def test_what_cannot_be_had_is_listed_and_not_planned() -> None:
     document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "mine")
     assert "home" not in str(document["plan"]["rentals"])
     assert any(excuse["message"] == "none of its nodes can be had" for excuse in document["excuses"])
+
+
+ALIASES = """\
+provider: mine
+snapshot: 2026-08-31
+source: quote
+offers:
+  G6E.xlarge:
+    home: {on_demand: {usd_per_hour: 0.01 USD/h, available: 1}}
+    attic: {on_demand: {usd_per_hour: 0.02 USD/h, highest_usd_per_hour: 0.03 USD/h, available: 2}}
+  Standard_ND96isrf_H100_v5:
+    home: {reserved: {upfront_usd: 87600 USD, usd_per_hour: 10 USD/h, term_s: 1 year}}
+"""
+
+
+def test_a_sheet_that_names_nodes_otherwise_is_listed_and_planned_on(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES, "utf-8")
+    found = rows("prices", "list", "--provider", "mine", "--catalog", "own")
+    assert [(row["node"], row["region"], row["available"], row["highest_usd_per_hour"]) for row in found] == [
+        ("g6e.xlarge", "home", 1, None),
+        ("g6e.xlarge", "attic", 2, 0.03),
+        ("standard-nd96isrf-h100-v5", "home", None, None),
+    ]
+    assert "upfront 10.00 + hourly 10.00" in good("prices", "list", "--explain", "--catalog", "own", "-q").out
+    offers = json.loads(good("catalog", "list", "offers", "--catalog", "own", "-f", "json").out)
+    assert {(row["offer"], row["usd_per_hour"]) for row in offers if row["offer"].startswith("mine/")} == {
+        ("mine/g6e.xlarge/home/on_demand", 0.01),
+        ("mine/g6e.xlarge/attic/on_demand", 0.02),
+        ("mine/standard-nd96isrf-h100-v5/home/reserved", 20),
+    }
+    document = rows("recommend", "w.yaml", "--gpu", "l40s", "--catalog", "own")
+    nodes = {rental["offer"]: rental["nodes"] for rental in document["plan"]["rentals"]}
+    assert nodes["mine/g6e.xlarge/home/on_demand"] == 1
+    assert nodes["mine/g6e.xlarge/attic/on_demand"] == 2
+
+
+def test_a_sheet_with_an_unknown_node_is_named(at: Path) -> None:
+    (at / "own/hardware/prices").mkdir(parents=True)
+    (at / "own/hardware/prices/mine.yaml").write_text(ALIASES.replace("G6E.xlarge", "g6e.large"), "utf-8")
+    for args in (("prices", "list"), ("catalog", "list", "offers"), ("recommend", "w.yaml")):
+        ran = llmplan(*args, "--catalog", "own")
+        assert (ran.code, ran.out) == (2, "")
+        assert "hardware/prices/mine.yaml:5: offers.g6e.large: no node 'g6e.large' in the catalog; did you" in ran.err
 
 
 def test_what_the_owned_machines_carry_is_the_nearest_answer() -> None:

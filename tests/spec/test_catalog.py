@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from llmplan.spec.hardware import plain_rows
 from llmplan.spec.messages import read_as
 from llmplan.spec.model import Gqa, Model
 from llmplan.spec.parameters import active_parameters, parameters
-from llmplan.spec.workload import OfferFilter
+from llmplan.spec.workload import OfferFilter, OneOffer
 from llmplan.spec.yaml_files import read_yaml
 
 SHIPPED = Catalog()
@@ -74,6 +75,24 @@ def test_every_value_has_a_source(kind, name):
     assert set(entry.sources) <= set(type(entry).model_fields)
 
 
+def texts(value):
+    """Yield every text of a file as it was read."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from texts(part)
+
+
+@pytest.mark.parametrize("folder", ["hardware", "engines", "models", "techniques"])
+def test_no_text_is_torn_after_a_hyphen(folder):
+    """A folded text whose line ends with a hyphen is read with a blank there."""
+    for path in sorted((FOLDER / folder).rglob("*.yaml")):
+        for text in texts(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)):
+            torn = re.search(r"[A-Za-z0-9]- (?!(?:and|or|to)\b)[A-Za-z]", text)
+            assert torn is None, f"{path.name}: {torn[0]}"
+
+
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits"}))
 def test_a_name_means_one_entry(kind):
     owner: dict[str, str] = {}
@@ -111,13 +130,13 @@ FP8_TO_BF16 = {
     "trainium2": 1.947,  # as quoted
     "l40s": 2.025,  # the datasheet says 362 and 733
     "gaudi2": 2.002,  # quoted as 432 and 865
+    "rubin-r200-nvl72": 4.375,  # 4 and 17.5 PFLOP/s in NVIDIA's table
 }
 """Peaks of fp8 over bf16 that are not 2."""
 FP4_TO_FP8 = {
     "b300-sxm": 14 / 4.5,  # more fp4 units than the B200
     "gb300-nvl72": 3.0,
     "rtx-5090": 4.0,  # fp8 is halved on GeForce boards, fp4 is not
-    "rubin-r200-nvl72": 35 / 16,  # claimed
 }
 """Peaks of fp4 over fp8 that are not 2."""
 WITH_FP8 = ("ada", "hopper", "blackwell", "blackwell-rtx", "rubin", "cdna3", "cdna4", "cdna5", "gaudi2", "gaudi3")
@@ -136,7 +155,7 @@ def test_halving_the_format_doubles_the_rate(gpu):
 
 
 def test_nothing_falls_back_from_fp8_to_int8_where_int8_is_gone():
-    for name in ("b300-sxm", "gb300-nvl72"):
+    for name in ("b300-sxm", "gb300-nvl72", "rubin-r200-nvl72"):
         rate = SHIPPED.gpu(name).flop_per_s
         assert rate["int8"] < rate["bf16"] / 10
     for engine in SHIPPED.names("engines"):
@@ -162,8 +181,7 @@ BF16_A_CLOCK = {
 """Dense bf16 (or FP16) operations of one multiprocessor in one clock."""
 BF16_A_CLOCK_OF = {
     **dict.fromkeys(("a30", "a100-40-sxm", "a100-40-pcie", "a100-80-sxm", "a100-80-pcie"), 2048),  # GA100
-    **dict.fromkeys(("rtx-3090", "rtx-4090", "rtx-5090", "l40"), 512),  # half rate with FP32 accumulation
-    "a10g": 569,  # cut to 70 TFLOP/s by its datasheet
+    **dict.fromkeys(("a10g", "rtx-3090", "rtx-4090", "rtx-5090", "l40"), 512),  # half rate with FP32 accumulation
     "h20-96": 958,  # fused down
     "h100-nvl": 3546,  # quoted at 1.545 GHz, far below its boost clock
     "h200-nvl": 3546,
@@ -188,9 +206,23 @@ def test_a_device_reports_no_more_memory_than_is_sold(gpu):
     assert sold * 0.93e9 <= gpu.memory_bytes <= sold * 2**30
 
 
+DECIMAL = {"arc-pro-b60", "gb10-spark", "mi455x", "rubin-r200-nvl72"}
+"""Devices of which nothing tells how much they report: a datasheet in decimal gigabytes."""
+
+
+def test_memory_is_decimal_only_where_nothing_tells_more():
+    sold = KNOWN["sold_gb"]
+    assert {gpu.name for gpu in GPUS if gpu.memory_bytes == sold[gpu.name] * 1e9} == DECIMAL
+
+
+@pytest.mark.parametrize(("one", "other"), [("h100-sxm", "h100-pcie"), ("h200-sxm", "h200-nvl"), ("a10g", "a10")])
+def test_boards_of_the_same_memory_report_the_same(one, other):
+    assert SHIPPED.gpu(one).memory_bytes == SHIPPED.gpu(other).memory_bytes
+
+
 @pytest.mark.parametrize("gpu", **named(GPUS))
 def test_a_gpu_is_of_this_world(gpu):
-    assert 12 * 2**30 < gpu.memory_bytes <= 512e9
+    assert 12 * 2**30 < gpu.memory_bytes <= 512 * 2**30
     assert 2e11 < gpu.memory_bytes_per_s < (3e13 if gpu.status == "preliminary" else 1e13)
     assert gpu.clock_hz is None or 1e9 < gpu.clock_hz < 3e9
     assert gpu.multiprocessors is None or 20 <= gpu.multiprocessors <= 320
@@ -379,7 +411,7 @@ def test_a_newer_device_of_a_provider_costs_no_less(provider):
 
 def test_a_sheet_has_a_day_or_says_that_it_has_none():
     undated = {sheet.provider for sheet in SHIPPED.prices if sheet.snapshot is None}
-    assert undated == {"digitalocean", "hotaisle", "jarvislabs", "vultr"} == set(SHIPPED.undated())
+    assert undated == {"digitalocean", "hotaisle", "jarvislabs", "vultr"} == set(SHIPPED.undated(OfferFilter()))
     for sheet in SHIPPED.prices:
         text = (FOLDER / f"hardware/prices/{sheet.provider}.yaml").read_text("utf-8")
         assert ("unknown day" in text.splitlines()[0]) == (sheet.snapshot is None)
@@ -390,6 +422,35 @@ def test_prices_of_an_unknown_day_count_only_when_they_are_named():
     assert {o.provider for o in SHIPPED.offers(OfferFilter(providers=("vultr",)))} == {"vultr"}
     assert {o.provider for o in SHIPPED.offers(OfferFilter(nodes=("gpu-h100x8-640gb",)))} == {"digitalocean"}
     assert "vultr" not in {o.provider for o in SHIPPED.offers(OfferFilter(gpus=("mi300x",)))}
+
+
+def test_prices_of_an_unknown_day_are_counted_as_the_filter_would_keep_them():
+    every = SHIPPED.undated(OfferFilter())
+    assert every.total() == len(SHIPPED.offers(OfferFilter(providers=tuple(every))))
+    assert SHIPPED.undated(OfferFilter(gpus=("mi325x",))) == {"vultr": 1}
+    assert not SHIPPED.undated(OfferFilter(gpus=("b300",)))
+    assert not SHIPPED.undated(OfferFilter(providers=("aws",)))
+    assert not SHIPPED.undated(OfferFilter(nodes=("gpu-h100x8-640gb",)))
+
+
+def test_a_price_of_every_region_is_kept_by_any_region():
+    assert {o.region for o in SHIPPED.offers(OfferFilter(providers=("crusoe",)))} == {"all"}
+    for region in ("us-east-1", "eastus"):
+        kept = SHIPPED.offers(OfferFilter(regions=(region,)))
+        assert {o.region for o in kept} == {region, "all"}
+        assert [o for o in kept if o.provider == "crusoe"] == SHIPPED.offers(OfferFilter(providers=("crusoe",)))
+
+
+def test_an_offer_named_in_full_is_that_offer_and_no_other(tmp_path):
+    (tmp_path / "hardware/prices").mkdir(parents=True)
+    (tmp_path / "hardware/prices/z.yaml").write_text(
+        "provider: z\nsnapshot: 2026-10-01\nsource: x\noffers:\n  p5.48xlarge:\n"
+        "    any: {on_demand: 1 USD/h}\n    berlin: {on_demand: 2 USD/h}\n"
+    )
+    catalog = Catalog([tmp_path])
+    wanted = {"providers": ("z",), "regions": ("berlin",)}
+    assert [o.region for o in catalog.offers(OfferFilter(**wanted))] == ["any", "berlin"]
+    assert [o.region for o in catalog.offers(OneOffer(**wanted))] == ["berlin"]
 
 
 def test_rows_of_a_sheet_read_in_haste_are_those_read_with_care():
@@ -463,6 +524,12 @@ def test_a_filter_that_names_nothing_is_refused(wanted, said):
         SHIPPED.offers(wanted)
 
 
+@pytest.mark.parametrize("name", ["8xh100", "8 x H100", "H100:8"])
+def test_a_filter_takes_no_number_of_gpus(name):
+    with pytest.raises(InputError, match="has a number; cap it with limits"):
+        SHIPPED.offers(OfferFilter(gpus=(name,)))
+
+
 # ---- models ----
 
 
@@ -513,7 +580,7 @@ def test_a_name_seen_elsewhere_means_an_entry_or_is_refused_with_a_reason(kind, 
     try:
         assert READ[kind](name).name
     except UnknownNameError as error:
-        assert str(error) == SHIPPED.refused.reason(kind, name)  # noqa: PT017
+        assert str(error) == SHIPPED.refusal(kind, name)  # noqa: PT017
 
 
 @pytest.mark.parametrize(("kind", "name"), REFUSED)
@@ -526,13 +593,49 @@ def test_a_refused_name_is_no_entry_and_its_reason_is_one_line(kind, name):
     assert len(said) < 250
 
 
-def test_what_a_refusal_names_instead_exists():
-    known = {name for kind in (*NAMED, "links") for name in SHIPPED.names(kind)}
-    for kind in NAMED:
-        for entry in getattr(SHIPPED.refused, kind):
-            after = entry.reason.partition("; ")[2] or entry.reason
-            words = {word.strip(",.()") for word in after.split()}
-            assert words & known or any(word in entry.reason for word in ("your own", "whole", "{", "library", "nodes"))
+@pytest.mark.parametrize("kind", NAMED)
+def test_what_a_refusal_names_instead_exists(kind):
+    known = set(SHIPPED.names(kind))
+    for entry in getattr(SHIPPED.refused, kind):
+        after = entry.reason.partition("; ")[2] or entry.reason
+        words = {word.strip(",.()") for word in after.split()}
+        assert words & known or any(word in entry.reason for word in ("your own", "{whole}", "library"))
+        like_names = {w for w in words if re.fullmatch(r"[a-z][a-z0-9]*[-.][a-z0-9.-]*\d[a-z0-9.-]*", w)}
+        assert like_names <= known
+
+
+GPU_NAMES = [name for gpu in GPUS for name in (gpu.name, *gpu.aliases)]
+REFUSED_GPUS = [name for kind, name in REFUSED if kind == "gpus"]
+
+
+@pytest.mark.parametrize("form", ["{}-1g.10gb", "{}x8", "{}x2"])
+@pytest.mark.parametrize("name", [*GPU_NAMES, *REFUSED_GPUS, "mi300", "MI355", "nothing5"])
+def test_every_name_that_a_refusal_proposes_is_an_entry(name, form):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(form.format(name))
+    proposed = re.search(r"; name (?:the whole one, (?:such as )?)?(.+?)(?:, or \dx(\S+) where .*)?$", str(error.value))
+    if SHIPPED.refusal("gpus", form.format(name)):
+        assert proposed
+        for said in re.split(r", | or ", proposed[1]):
+            assert SHIPPED.gpu(said).name == said
+        assert proposed[2] is None or SHIPPED.gpu(proposed[2]).name == proposed[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a100-1g.5gb", "name the whole one, a100-40-sxm, a100-80-sxm, a100-40-pcie or a100-80-pcie"),
+        ("h100-1g.10gb", "name the whole one, h100-sxm"),
+        ("MI355x8", "machine of 8 devices; name mi355x, or 8xmi355x where a number is taken"),
+        ("mi300x8", "machine of 8 devices; name mi300x, or 8xmi300x where"),
+        ("A100x8", "or 8xa100-40-sxm where"),
+        ("K80-1g.5gb", "name the whole one, such as h100-sxm"),
+    ],
+)
+def test_a_part_or_a_number_of_a_gpu_leads_to_the_gpu(name, said):
+    with pytest.raises(UnknownNameError) as error:
+        SHIPPED.gpu(name)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -560,7 +663,7 @@ def test_a_mig_slice_is_refused_by_any_of_its_names(name):
         (OfferFilter(nodes=("Standard_NV6ads_A10_v5",)), "is a slice of an A10: .* name standard-nv36ads-a10-v5"),
         (OfferFilter(gpus=("A100",)), "'A100' is two sizes on two boards; name a100-40-sxm, a100-80-sxm"),
         (OfferFilter(gpus=("rtx30",)), "no GPU 'rtx30' in the catalog; did you mean"),
-        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; write the number first, 4xt4"),
+        (OfferFilter(gpus=("T4x4",)), "'T4x4' looks like a machine of 4 devices; name t4, or 4xt4 where a number"),
     ],
 )
 def test_an_offer_of_a_refused_name_says_why(wanted, said):
@@ -654,6 +757,86 @@ def test_a_price_sheet_of_the_user_replaces_the_one_of_that_provider(mine):
     offer = catalog.offers(OfferFilter(nodes=("p5.48xlarge",)))[0]
     assert offer.usd_per_hour == 1.0
     assert [sheet.provider for sheet in catalog.prices] == [sheet.provider for sheet in SHIPPED.prices]
+
+
+ALIASED = """\
+provider: acme
+snapshot: 2026-11-01
+source: quote
+offers:
+  Standard_ND96isrf_H100_v5:
+    oslo:
+      on_demand: {usd_per_hour: 20 USD/h, highest_usd_per_hour: 30 USD/h, available: 2}
+      owned: {capex_usd: 87600 USD, life_s: 1 year, power_w: 0 W, electricity_usd_per_kwh: 0 USD/kWh, available: 1}
+    rome: {on_demand: 30 USD/h}
+  P5.48xlarge:
+    oslo: {on_demand: 40 USD/h, reserved: {upfront_usd: 8760 USD, term_s: 1 year}}
+"""
+
+
+def with_sheet(folder, text):
+    (folder / "hardware/prices").mkdir(parents=True)
+    (folder / "hardware/prices/acme.yaml").write_text(text, "utf-8")
+    return Catalog.with_folders([str(folder)])
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_sheet_of_the_user_may_name_a_node_by_any_of_its_names(tmp_path, everything):
+    offers = with_sheet(tmp_path, ALIASED).offers(OfferFilter(providers=("acme",)), everything)
+    assert {o.name: (o.usd_per_hour, o.available, o.highest_usd_per_hour) for o in offers} == {
+        "acme/p5.48xlarge/oslo/reserved": (1, None, None),
+        "acme/standard-nd96isrf-h100-v5/oslo/owned": (10, 1, None),
+        "acme/standard-nd96isrf-h100-v5/oslo/on_demand": (20, 2, 30),
+        "acme/standard-nd96isrf-h100-v5/rome/on_demand": (30, None, None),
+        "acme/p5.48xlarge/oslo/on_demand": (40, None, None),
+    }
+
+
+@pytest.mark.parametrize("asked", ["p5.48xlarge", "P5.48XLARGE"])
+def test_a_node_of_a_sheet_is_asked_for_by_any_of_its_names(tmp_path, asked):
+    catalog = with_sheet(tmp_path, ALIASED)
+    wanted = OfferFilter(providers=("acme",), nodes=(asked,), gpus=("h100",), markets=("on_demand",))
+    assert [o.name for o in catalog.offers(wanted)] == ["acme/p5.48xlarge/oslo/on_demand"]
+
+
+def test_all_regions_of_a_sheet_of_the_user_stay(tmp_path):
+    """Each may be capped (decision 5); of what ships, the cheapest region of a node stands for all."""
+    catalog = with_sheet(tmp_path, ALIASED)
+    few, others = catalog.cheapest_regions(OfferFilter(gpus=("h100",)))
+    every = catalog.offers(OfferFilter(gpus=("h100",)))
+    assert [o for o in few if o.provider == "acme"] == [o for o in every if o.provider == "acme"]
+    assert len([o for o in few if o.provider == "acme"]) == 5
+    assert len(few) + others.total() == len(every)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "P5.48xlarge",
+            "p5.49xlarge",
+            "hardware/prices/acme.yaml:10: offers.p5.49xlarge: no node 'p5.49xlarge' in the catalog; did you mean",
+        ),
+        (
+            "P5.48xlarge",
+            "g6f.xlarge",
+            "hardware/prices/acme.yaml:10: offers.g6f.xlarge: 'g6f.xlarge' is a slice of an L4",
+        ),
+        (
+            "P5.48xlarge",
+            "standard-nd96isrf-h100-v5",
+            "hardware/prices/acme.yaml:10: offers.standard-nd96isrf-h100-v5: is standard-nd96isrf-h100-v5, as "
+            "Standard_ND96isrf_H100_v5 is; put all its prices under one name",
+        ),
+    ],
+)
+def test_a_sheet_whose_node_is_wrong_is_named(tmp_path, old, new, said):
+    catalog = with_sheet(tmp_path, ALIASED.replace(old, new))
+    for ask in (catalog.offers, catalog.cheapest_regions):
+        with pytest.raises(InputError) as error:
+            ask(OfferFilter())
+        assert str(error.value).startswith(f"{tmp_path}/{said}")
+        assert "\n" not in str(error.value)
 
 
 def test_the_hash_tells_catalogs_apart(mine):

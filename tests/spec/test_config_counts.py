@@ -126,6 +126,7 @@ senses, its language model. Where it has the code under the name of another arch
 for `kimi_k2`, DeepSeek-V4 for `deepseek_ref`, Qwen2 for `mimo`, Llama for `internlm3`, Phi-3 for `phi3_v`, `phi4mm` and
 `phi4_multimodal`."""
 WITHOUT_CODE = {
+    "internlm": 366_144,
     "internlm2": 366_144,
     "qwen": 268_224,
     "nemotron-nas": 354_752,

@@ -64,9 +64,31 @@ def test_with_interest_the_payments_are_worth_what_was_paid(interest: float, yea
     assert worth + 87600 * left / (1 + rate) ** (12 * years) == pytest.approx(87600)
 
 
-@given(st.floats(1e-6, 1e-4))
+@given(st.floats(0, 1e-4))
 def test_little_interest_costs_little(interest: float) -> None:
-    assert usd_per_hour_of(owned(interest_per_year=interest)) == pytest.approx(1.0, rel=10 * interest)
+    assert usd_per_hour_of(owned(interest_per_year=interest)) == pytest.approx(1.0, rel=10 * interest + 1e-15)
+
+
+@given(st.floats(0, 1), st.floats(730, 100 * 8760), st.floats(0, 1))
+def test_capital_costs_at_least_its_interest_and_more_by_at_least_what_is_lost(
+    interest: float, hours: float, left: float
+) -> None:
+    """At every edge of interest and life; what is lost is paid off, and interest is due on all of the rest."""
+    machine = owned(interest_per_year=interest, life_s=f"{hours} h", residual_usd=f"{87600 * left} USD")
+    least = (machine.capex_usd - machine.residual_usd) / hours
+    most = least + 87600 * interest / 8760
+    assert least * (1 - 1e-9) <= machine.parts()["capital"] <= most * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("interest", [0, 5e-324, 1e-300, 1e-18, 1e-15, 1e-12, 1e-9])
+def test_interest_that_is_next_to_none_costs_nothing(interest: float) -> None:
+    for life, usd in (("1 h", 87600), ("1 year", 10), ("100 years", 0.1)):
+        assert usd_per_hour_of(owned(interest_per_year=interest, life_s=life)) == pytest.approx(usd, rel=1e-6)
+
+
+def test_a_life_without_an_end_costs_its_interest() -> None:
+    machine = owned(interest_per_year=1.0, life_s="100 years")
+    assert usd_per_hour_of(machine) == pytest.approx(87600 / 8760)
 
 
 @given(st.sampled_from(["capex_usd", "hosting_usd_per_hour", "power_w"]), st.floats(1, 10))
@@ -99,8 +121,19 @@ def test_a_day_may_be_unknown() -> None:
     ("old", "new", "said"),
     [
         ("55.04 USD/h", "55.04", "mine.yaml:7: offers.p5.48xlarge.us-east-1.on_demand: 55.04 has no unit"),
-        ("term_s: 1 year", "term_s: 0 s", "mine.yaml:9: .*reserved: term_s: 0 is no term"),
-        ("life_s: 1 year", "life_s: 0 s", "mine.yaml:10: .*owned: life_s: 0 is no life"),
+        (
+            "highest_usd_per_hour: 55",
+            "highest_usd_per_hour: 5",
+            "mine.yaml:8: .*1.spot: highest_usd_per_hour: less",
+        ),
+        ("55.04 USD/h", "1e308 USD/h", "mine.yaml:7: .*1.on_demand: an hour comes to 1e.308 USD; want 1,000,000 USD"),
+        ("highest_usd_per_hour: 55", "highest_usd_per_hour: 1e9", "mine.yaml:8: .*1.spot: an hour comes to 1e.09 USD"),
+        ("upfront_usd: 8760 USD", "upfront_usd: 1e308 USD", "mine.yaml:9: .*1.reserved: an hour comes to 1.*e.304"),
+        ("power_w: 10 kW", "power_w: 1e300 kW", "mine.yaml:10: .*1.owned: an hour comes to 3e.299 USD"),
+        ("pue: 1.5", "pue: 1e308", "mine.yaml:10: .*1.owned: an hour comes to inf USD"),
+        ("term_s: 1 year", "term_s: 0 s", "mine.yaml:9: offers.p5.48xlarge.us-east-1.reserved: term_s: 0 years"),
+        ("life_s: 1 year", "life_s: 0 s", "mine.yaml:10: .*1.owned: life_s: 0 years is out of range"),
+        ("life_s: 1 year", "life_s: 101 years", "mine.yaml:10: .*1.owned: life_s: 101 years is out of range"),
         ("pue: 1.5", "pue: 0.5", "mine.yaml:10: .*owned.pue: 0.5 is out of range; want 1"),
         ("pue: 1.5", "pie: 1.5", "mine.yaml:10: .*owned.pie: no such field"),
         ("power_w: 10 kW, ", "", "mine.yaml:10: .*owned.power_w: missing"),
