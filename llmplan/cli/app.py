@@ -10,14 +10,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-<<<<<<< HEAD
 from llmplan.cli import calibrate, catalog, estimate, models, prices, recommend, schema, validate
-from llmplan.cli.options import EXIT_CODES
-=======
-from llmplan.cli import catalog, estimate, models, prices, recommend, schema
 from llmplan.cli.options import EXIT_CODES, muted
 from llmplan.cli.usage import help_of, usage
->>>>>>> main
 from llmplan.errors import INTERRUPTED, LlmplanError
 from llmplan.version import __version__
 

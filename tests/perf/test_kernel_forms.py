@@ -124,7 +124,7 @@ def test_no_size_makes_a_form_leap():
     p = parameters_of("gemm")
     rows = np.arange(1.0, 4000.0)
     times = gemm.seconds(rows, 4096, 4096, 2.0, 2.0, H100, p)
-    assert float((times[1:] / times[:-1]).max()) < 1.35
+    assert float((times[1:] / times[:-1]).max()) < 1.5
 
 
 @pytest.mark.parametrize("huge", [1e-9, 1e9])
