@@ -46,7 +46,7 @@ def fitted(cell: Cell, prior: Mapping[str, float] | None = None) -> KernelFit | 
         return TooFew(cell=cell, rows=count, needed=needed)
     if count >= MANY_ROWS or not cell.operator.shape:
         train = np.flatnonzero(cell.split == "train")
-        parameters = _minimum(cell, train, prior)
+        parameters = fit_parameters(cell, train, prior)
         side = "group" if (cell.split == "group").any() else "point"
         test = np.flatnonzero(cell.split == side)
         told = errors(_predicted(cell, test, parameters), cell.measured_s[test])
@@ -55,9 +55,9 @@ def fitted(cell: Cell, prior: Mapping[str, float] | None = None) -> KernelFit | 
     predicted = np.empty(count)
     for fold in range(FOLDS):
         test = everything[everything % FOLDS == fold]
-        parameters = _minimum(cell, np.setdiff1d(everything, test), prior)
+        parameters = fit_parameters(cell, np.setdiff1d(everything, test), prior)
         predicted[test] = _predicted(cell, test, parameters)
-    return _fit(cell, _minimum(cell, everything, prior), count, errors(predicted, cell.measured_s), "folds")
+    return _fit(cell, fit_parameters(cell, everything, prior), count, errors(predicted, cell.measured_s), "folds")
 
 
 def _fit(cell: Cell, parameters: Mapping[str, float], rows: int, told: Errors, left_out: str) -> KernelFit:
@@ -76,7 +76,8 @@ def _predicted(cell: Cell, at: np.ndarray, parameters: Mapping[str, float]) -> F
     return cell.operator.predict(columns, cell.target, cell.dtype, cell.kernel, parameters)
 
 
-def _minimum(cell: Cell, at: np.ndarray, prior: Mapping[str, float] | None) -> dict[str, float]:
+def fit_parameters(cell: Cell, at: np.ndarray, prior: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the parameters that predict the rows `at` best, near the prior where there is one."""
     from scipy.optimize import least_squares, minimize
 
     rows = at[_drawn(cell.measured_s[at])]

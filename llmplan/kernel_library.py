@@ -33,10 +33,10 @@ class KernelLibrary:
         self._by_gpu = by_gpu
         self._architecture = architecture_of
 
-    def without(self, gpu: str, family: bool = False) -> KernelLibrary:
+    def without(self, gpu: Gpu, family: bool = False) -> KernelLibrary:
         """Return the library as if a device (or all of its architecture) had never been measured."""
-        own = self._architecture.get(gpu)
-        hidden = {one for one in self._by_gpu if one == gpu or (family and self._architecture.get(one) == own)}
+        kin = {one for one, architecture in self._architecture.items() if family and architecture == gpu.architecture}
+        hidden = {gpu.name, *kin}
         kept = {one: kernels for one, kernels in self._by_gpu.items() if one not in hidden}
         return KernelLibrary(kept, self._architecture)
 

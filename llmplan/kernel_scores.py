@@ -80,7 +80,7 @@ def predictions(measured: Measured, library: KernelLibrary, hide: str | None = N
         Predict each device as if neither it (nor its architecture) had been measured.
     """
     for cell in measured.cells:
-        known = library if hide is None else library.without(cell.gpu, family=hide == "family")
+        known = library if hide is None else library.without(cell.target.gpu, family=hide == "family")
         found = known.find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
         if found is None:
             measured.refused["no_form"] += len(cell.measured_s)

@@ -38,7 +38,7 @@ def fit(
     library = opened_library(opened)
     found: dict[str, list[KernelFit]] = {}
     for number, cell in enumerate(measured.cells, 1):
-        kin = library.without(cell.gpu).find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
+        kin = library.without(cell.target.gpu).find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
         one = fitted(cell, kin.parameters if prior and kin is not None else None)
         name = f"{cell.operator.name} {cell.dtype} on {cell.gpu} ({cell.kernel})"
         if isinstance(one, TooFew):

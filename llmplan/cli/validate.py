@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmplan.cli import options as o
+from llmplan.cli.listing import listed
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmplan.kernel_scores import Score
-    from llmplan.report.sections import Section
 
 GATE_FAILED = 3
+SPARED = ("kernel", "basis", "roofline", "WAPE", "bias")
+"""Columns that a narrow terminal goes without, the first named first."""
 
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Score predictions against measured times.")
 
@@ -49,7 +51,6 @@ def kernels(
     catalog: o.CatalogOption = None,
     wide: o.WideOption = False,
     quiet: o.QuietOption = False,
-    no_color: o.NoColorOption = False,
 ) -> None:
     """Score predicted kernel times: by operator, format, GPU and kernel, on rows left out of the fits and on the rest.
 
@@ -72,10 +73,14 @@ def kernels(
     if rows is not None:
         o.written(rows, render.as_csv(row_table(predicted)))
         o.told(quiet, f"wrote {rows}")
-    shown = told["rows"] if fmt is o.OutputFormat.csv else told
-    typer.echo(
-        render.as_kind(fmt.value, shown, _sections(scored, told), o.table_width(wide), o.colored(no_color)), nl=False
-    )
+    if fmt in (o.OutputFormat.json, o.OutputFormat.yaml, o.OutputFormat.csv):
+        shown = told["rows"] if fmt is o.OutputFormat.csv else told
+        typer.echo(render.as_kind(fmt.value, shown, [], 0, False), nl=False)
+    else:
+        refused = ", ".join(f"{count} {reason}" for reason, count in told["coverage"]["refused"].items()) or "none"
+        note = f"{told['coverage']['ran']} rows scored; refused: {refused}. Errors in percent of left-out rows."
+        title = "MdAPE, P90, WAPE and bias of predicted kernel times"
+        listed(_table(scored), fmt, title, SPARED, note, wide=wide, unbroken=("op", "dtype", "gpu"))
     if max_mape is not None and any(s.errors.mape > max_mape for s in scored if s.split != "train"):
         raise typer.Exit(GATE_FAILED)
 
@@ -87,19 +92,13 @@ def _check_new(name: str | None, overwrite: bool) -> None:
         raise InputError(f"{name}: exists; --overwrite replaces it")
 
 
-def _sections(scored: Sequence[Score], told: dict[str, Any]) -> list[Section]:
-    from llmplan.report.sections import Section
-
-    header = ("op", "dtype", "gpu", "kernel", "split", "n", "MdAPE", "P90", "WAPE", "bias", "basis", "roofline")
-    table = tuple(
-        (
-            s.op, s.dtype, s.gpu, s.kernel, s.split, str(s.errors.n), f"{s.errors.mdape:.1f}", f"{s.errors.p90:.0f}",
-            f"{s.errors.wape:.0f}", f"{s.errors.bias:+.1f}", s.basis, f"{s.roofline_mdape:.0f}",
-        )
-        for s in scored if s.split != "train"
-    )  # fmt: skip
-    refused = ", ".join(f"{count} {reason}" for reason, count in told["coverage"]["refused"].items()) or "none"
+def _table(scored: Sequence[Score]) -> list[dict[str, Any]]:
     return [
-        Section(title="", header=header, rows=table, right=frozenset({5, 6, 7, 8, 9, 11}), wrap=frozenset({3})),
-        Section(title="", lines=(f"{told['coverage']['ran']} rows scored; refused: {refused}; errors in percent",)),
-    ]
+        {
+            "op": s.op, "dtype": s.dtype, "gpu": s.gpu, "kernel": s.kernel, "split": s.split, "n": s.errors.n,
+            "MdAPE": round(s.errors.mdape), "P90": round(s.errors.p90), "WAPE": round(s.errors.wape),
+            "bias": round(s.errors.bias), "basis": s.basis, "roofline": round(s.roofline_mdape),
+        }
+        for s in scored
+        if s.split != "train"
+    ]  # fmt: skip

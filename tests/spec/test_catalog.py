@@ -29,6 +29,7 @@ READ = {
     "models": SHIPPED.model,
     "techniques": SHIPPED.technique,
     "fits": SHIPPED.fits,
+    "kernels": {fits.gpu: fits for fits in SHIPPED.kernels()}.__getitem__,
 }
 ENTRIES = [(kind, name) for kind in READ for name in SHIPPED.names(kind)]
 GPUS = [SHIPPED.gpu(name) for name in SHIPPED.names("gpus")]
@@ -93,7 +94,7 @@ def test_no_text_is_torn_after_a_hyphen(folder):
             assert torn is None, f"{path.name}: {torn[0]}"
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits", "kernels"}))
 def test_a_name_means_one_entry(kind):
     owner: dict[str, str] = {}
     for name in SHIPPED.names(kind):
@@ -104,7 +105,7 @@ def test_a_name_means_one_entry(kind):
         assert len(entry.aliases) == len(set(entry.aliases))
 
 
-@pytest.mark.parametrize(("kind", "name"), [e for e in ENTRIES if e[0] != "fits"])
+@pytest.mark.parametrize(("kind", "name"), [e for e in ENTRIES if e[0] not in ("fits", "kernels")])
 def test_an_alias_finds_its_entry(kind, name):
     for alias in READ[kind](name).aliases:
         assert READ[kind](alias).name == name
