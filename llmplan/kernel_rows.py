@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmplan.errors import InputError
 from llmplan.perf.kernels.forms import OPERATORS, Operator, Target, roofline_s
@@ -25,6 +26,8 @@ MICROSECOND = 1e-6
 FIFTH = 5
 LOWEST_RATIO, HIGHEST_RATIO = 0.05, 1000.0
 """Median of measured over roofline outside of which a whole file is in another unit."""
+LARGEST, MOST_EXPERTS, FEWEST_RANKS = 1e13, 65_536, 2
+"""Beyond these a row is a slip of the pen: any number, experts of a layer, ranks of a collective."""
 OWN_KERNEL_DIM = 512.0
 """Width of attention heads that run another kernel (FlashAttention-4): left out by rule."""
 ATTENTION = ("heads", "kv_heads", "head_dim", "window")
@@ -202,6 +205,7 @@ def _usable(
     sound = np.isfinite(seconds) & (seconds > 0)
     for name, column in numbers.items():
         sound &= np.isfinite(column) & ((column >= 0) if name in ZERO_ALLOWED else (column > 0))
+    sound &= _possible(numbers)
     found.refused["malformed"] += int((~sound).sum())
     if "head_dim" in numbers:
         other = sound & (numbers["head_dim"] == OWN_KERNEL_DIM)
@@ -221,6 +225,17 @@ def _usable(
             found.refused["duplicate"] += 1
         seen.add(row)
     return sound
+
+
+def _possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Return which rows state a shape that there can be."""
+    possible = np.all([column <= LARGEST for column in numbers.values()], axis=0)
+    if "experts" in numbers:
+        experts, topk, ep = (np.nan_to_num(numbers[name], nan=1.0, posinf=1.0) for name in ("experts", "topk", "ep"))
+        possible &= (experts <= MOST_EXPERTS) & (topk <= experts) & (experts % np.maximum(ep, 1.0) == 0)
+    if "ranks" in numbers:
+        possible &= numbers["ranks"] >= FEWEST_RANKS
+    return np.asarray(possible, dtype=bool)
 
 
 def _splits(kind: str, table: _Table) -> np.ndarray:

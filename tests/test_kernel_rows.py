@@ -48,6 +48,7 @@ def test_rows_of_one_kernel_become_one_cell():
         (good(time_us=-1), "malformed"),
         (good(m="many"), "malformed"),
         (good(m=0), "malformed"),
+        (good(m=1e300), "malformed"),
         (good() + ",1", "missing_field"),
         ("h100_sxm,vllm", "missing_field"),
         (good().replace("h100_sxm", "abacus"), "no_hardware"),
@@ -59,6 +60,18 @@ def test_what_cannot_be_used_is_counted_by_reason(row, reason):
     found = gemm_rows(good(1), row, good(2))
     assert +found.refused == {reason: 1}
     assert sum(len(c.measured_s) for c in found.cells) == 2
+
+
+@pytest.mark.parametrize(
+    ("topk", "experts", "ep"), [(2, 8, 3), (9, 8, 1), (2, 1e9, 1), (2, 8, 16), ("nan", 8, 1), (2, "inf", 1)]
+)
+def test_experts_that_cannot_be_are_malformed(topk, experts, ep):
+    header = "system,kernel,dtype,tokens,hidden,inter,topk,experts,tp,ep,distribution,time_us"
+    fine = "h100_sxm,k,bfloat16,64,2048,1024,2,8,1,1,balanced,90"
+    odd = f"h100_sxm,k,bfloat16,64,2048,1024,{topk},{experts},1,{ep},balanced,90"
+    found = measured_rows([("moe.csv", f"{header}\n{fine}\n{odd}\n")], target)
+    assert +found.refused == {"malformed": 1}
+    assert len(found.cells[0].measured_s) == 1
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e6])
