@@ -233,6 +233,7 @@ def _possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
     if "experts" in numbers:
         experts, topk, ep = (np.nan_to_num(numbers[name], nan=1.0, posinf=1.0) for name in ("experts", "topk", "ep"))
         possible &= (experts <= MOST_EXPERTS) & (topk <= experts) & (experts % np.maximum(ep, 1.0) == 0)
+        possible &= (topk >= 1) & (ep >= 1) & (numbers["tokens"] >= 1)
     if "ranks" in numbers:
         possible &= numbers["ranks"] >= FEWEST_RANKS
     return np.asarray(possible, dtype=bool)

@@ -63,7 +63,8 @@ def test_what_cannot_be_used_is_counted_by_reason(row, reason):
 
 
 @pytest.mark.parametrize(
-    ("topk", "experts", "ep"), [(2, 8, 3), (9, 8, 1), (2, 1e9, 1), (2, 8, 16), ("nan", 8, 1), (2, "inf", 1)]
+    ("topk", "experts", "ep"),
+    [(2, 8, 3), (9, 8, 1), (2, 1e9, 1), (2, 8, 16), (0.1, 8, 1), (2, 8, 0.1), ("nan", 8, 1), (2, "inf", 1)],
 )
 def test_experts_that_cannot_be_are_malformed(topk, experts, ep):
     header = "system,kernel,dtype,tokens,hidden,inter,topk,experts,tp,ep,distribution,time_us"

@@ -157,6 +157,11 @@ def test_routing_gives_every_choice_to_an_expert_and_none_twice(tokens, shape, s
     assert whole.rows[0] / 4 <= part.rows[0] + 1e-9 <= whole.rows[0] + 1e-9
 
 
+def test_a_trillion_tokens_are_routed_at_once():
+    work = routed(*(np.array([x]) for x in (1e12, 128.0, 8.0, 1.0, 1.2)))
+    assert work.rows[0] == 8e12
+
+
 def test_skew_leaves_fewer_experts_more_rows():
     even, skewed = (routed(*(np.array([x]) for x in (4096.0, 128.0, 8.0, 8.0, a))) for a in (0.0, 1.2))
     assert even.rows[0] == 4096

@@ -89,9 +89,11 @@ def _spread(row: Floats, weights: Floats, rest: float, most: int) -> None:
     order = np.argsort(-weights, kind="stable")
     while rest != 0:
         free = order[row[order] < most] if rest > 0 else order[row[order] > 0]
+        room = float((most - row[free]).min() if rest > 0 else row[free].min())
+        each = max(1.0, min(abs(rest) // len(free), room))
         part = free[: int(abs(rest))]
-        row[part] += np.sign(rest)
-        rest -= np.sign(rest) * len(part)
+        row[part] += np.sign(rest) * each
+        rest -= np.sign(rest) * each * len(part)
 
 
 def _hashed(draws: int, count: int) -> Floats:
