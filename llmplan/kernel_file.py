@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from llmplan.freshness import today
+from llmplan.model_file import in_one_line
 from llmplan.spec.kernels import KernelFit
-
-WIDE = 10_000
 
 
 def kernel_files(found: Mapping[str, Sequence[KernelFit]], source: str) -> dict[str, str]:
@@ -17,21 +15,13 @@ def kernel_files(found: Mapping[str, Sequence[KernelFit]], source: str) -> dict[
 
 
 def _file(gpu: str, kernels: Sequence[KernelFit], source: str) -> str:
-    lines = [f"gpu: {gpu}", f"source: {_inline(source)}", f"fitted: {today()}", "kernels:"]
+    lines = [f"gpu: {gpu}", f"source: {in_one_line(source)}", f"fitted: {today()}", "kernels:"]
     for one in sorted(kernels, key=lambda k: (k.operator, k.dtype, k.kernel, k.library)):
         plain = one.model_dump(mode="json")
         lines += [
-            f"  - operator: {_inline(plain['operator'])}",
-            *(f"    {name}: {_inline(plain[name])}" for name in ("dtype", "kernel", "library")),
-            f"    parameters: {_inline(plain['parameters'])}",
-            f"    evidence: {_inline(plain['evidence'])}",
+            f"  - operator: {in_one_line(plain['operator'])}",
+            *(f"    {name}: {in_one_line(plain[name])}" for name in ("dtype", "kernel", "library")),
+            f"    parameters: {in_one_line(plain['parameters'])}",
+            f"    evidence: {in_one_line(plain['evidence'])}",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _inline(value: Any) -> str:
-    """Return a value in one line of YAML."""
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=WIDE, allow_unicode=True)
-    return text.strip().removesuffix("...").strip()

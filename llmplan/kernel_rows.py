@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmplan.errors import InputError
-from llmplan.perf.kernels.forms import OPERATORS, Operator, Target, roofline_s
+from llmplan.perf.kernels.forms import COLLECTIVES, OPERATORS, Operator, Target, roofline_s
 from llmplan.perf.roofline import Floats
 
 MICROSECOND = 1e-6
@@ -173,8 +173,11 @@ def _cells(kind: str, table: _Table, target_of: TargetOf, found: Measured) -> It
     for (on, name, form, implementation, library), rows in sorted(places.items()):
         target = target_of(ONE_CLUSTER.get(on, on) if kind.startswith("vidur") else on)
         here = OPERATORS.get(name)
-        if target is None or here is None or form not in here.formats:
-            found.refused["no_hardware" if target is None else "no_form"] += len(rows)
+        if target is None or (name in COLLECTIVES and not target.link_bytes_per_s):
+            found.refused["no_hardware"] += len(rows)
+            continue
+        if here is None or form not in here.formats:
+            found.refused["no_form"] += len(rows)
             continue
         at = np.array(rows)
         columns = here.prepare({column: numbers[column][at] for column in here.columns})
@@ -239,18 +242,25 @@ def _possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
     return np.asarray(possible, dtype=bool)
 
 
+def is_group(shape: Iterable[str]) -> bool:
+    """Return whether every row of a shape is left out of fits."""
+    return crc32(("g" + "|".join(shape)).encode()) % FIFTH == 0
+
+
+def is_point(key: Iterable[str]) -> bool:
+    """Return whether a row of any other shape is left out of fits."""
+    return crc32(("h" + "|".join(key)).encode()) % FIFTH == 0
+
+
 def _splits(kind: str, table: _Table) -> np.ndarray:
     """Return the side of each row."""
     keys = KEYS[kind]
     shape = OPERATORS[kind].shape if kind in OPERATORS else ()
-    points = [
-        crc32(("h" + "|".join(row)).encode()) % FIFTH == 0
-        for row in zip(*(table.columns[c] for c in keys), strict=True)
-    ]
+    points = [is_point(row) for row in zip(*(table.columns[c] for c in keys), strict=True)]
     split = np.where(points, "point", "train").astype(object)
     if shape:
         shapes = list(zip(*(table.columns[c] for c in shape), strict=True))
-        out = {one: crc32(("g" + "|".join(one)).encode()) % FIFTH == 0 for one in set(shapes)}
+        out = {one: is_group(one) for one in set(shapes)}
         split[[out[one] for one in shapes]] = "group"
     return split
 

@@ -70,7 +70,7 @@ def errors(predicted: Floats, measured: Floats) -> Errors:
 
 
 def predictions(measured: Measured, library: KernelLibrary, hide: str | None = None) -> Iterator[Predicted]:
-    """Yield every cell with its predictions; cells that nothing predicts are counted as refused.
+    """Yield every cell with its predictions; cells that nothing predicts are passed over.
 
     Parameters
     ----------
@@ -83,7 +83,6 @@ def predictions(measured: Measured, library: KernelLibrary, hide: str | None = N
         known = library if hide is None else library.without(cell.target.gpu, family=hide == "family")
         found = known.find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
         if found is None:
-            measured.refused["no_form"] += len(cell.measured_s)
             continue
         seconds = cell.operator.predict(cell.columns, cell.target, cell.dtype, cell.kernel, found.parameters)
         yield Predicted(cell=cell, seconds=seconds, basis=found.basis)
@@ -119,13 +118,14 @@ def document(directory: str, measured: Measured, scored: Sequence[Score]) -> dic
         }
         for s in scored
     ]  # fmt: skip
-    refused: Counter[str] = Counter({reason: count for reason, count in measured.refused.items() if count})
+    ran = sum(s.errors.n for s in scored)
+    refused = +(measured.refused + Counter(no_form=sum(len(c.measured_s) for c in measured.cells) - ran))
     files = [{"name": f.name, "sha256": f.sha256, "rows": f.rows} for f in sorted(measured.files, key=lambda f: f.name)]
     return {
         "kind": "validation",
         "inputs": {"dir": directory, "files": files},
         "rows": rows,
-        "coverage": {"ran": sum(s.errors.n for s in scored), "refused": dict(sorted(refused.items()))},
+        "coverage": {"ran": ran, "refused": dict(sorted(refused.items()))},
     }
 
 

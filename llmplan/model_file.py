@@ -37,18 +37,18 @@ def model_file(model: Model, comment: str = "") -> str:
 def _lines(name: str, value: Any) -> list[str]:
     if name in ("attention", "ffn"):
         return (
-            [f"{name}:", *(f"  {key}: {_inline(block)}" for key, block in value.items())]
+            [f"{name}:", *(f"  {key}: {in_one_line(block)}" for key, block in value.items())]
             if value
             else [f"{name}: {{}}"]
         )
     if name == "layers":
-        return [f"{name}:  # runs of equal layers, in order", *(f"  - {_inline(entry)}" for entry in value)]
+        return [f"{name}:  # runs of equal layers, in order", *(f"  - {in_one_line(entry)}" for entry in value)]
     if name == "aliases" and len(str(value)) > WIDEST_LIST:
-        return [f"{name}:", *(f"  - {_inline(entry)}" for entry in value)]
-    return [f"{name}: {_inline(value)}"]
+        return [f"{name}:", *(f"  - {in_one_line(entry)}" for entry in value)]
+    return [f"{name}: {in_one_line(value)}"]
 
 
-def _inline(value: Any) -> str:
+def in_one_line(value: Any) -> str:
     """Return a value in one line of YAML."""
     import yaml
 

@@ -141,7 +141,7 @@ def test_a_library_takes_the_kernel_then_its_kin_then_the_typical():
 
 def test_the_document_holds_what_the_contract_names():
     measured = gemm_rows(*(good(m) for m in range(1, 60)), good().replace("h100_sxm", "abacus"))
-    predicted = list(predictions(measured, KernelLibrary({"h100-sxm": CATALOG.kernels()[2].kernels}, {})))
+    predicted = list(predictions(measured, KernelLibrary({one.gpu: one.kernels for one in CATALOG.kernels()}, {})))
     told = document("d", measured, scores(predicted))
     assert told["kind"] == "validation"
     assert told["coverage"] == {"ran": 59, "refused": {"no_hardware": 1}}

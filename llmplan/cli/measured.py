@@ -60,7 +60,7 @@ def _targets(catalog: Catalog) -> TargetOf:
         except LlmplanError:
             return None
         link = gpu.link or gpu.host_link
-        return Target(gpu=gpu, link_bytes_per_s=catalog.link(link).bytes_per_s if link else 1.0)
+        return Target(gpu=gpu, link_bytes_per_s=catalog.link(link).bytes_per_s if link else 0.0)
 
     return target
 

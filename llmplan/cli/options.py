@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -170,7 +170,9 @@ def muted(stream: IO[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def check_output(name: str | None, overwrite: bool) -> None:
+def check_output(
+    name: str | None, overwrite: bool, option: str = "--output", suffixes: Collection[str] = tuple(SUFFIXES)
+) -> None:
     """Refuse an output file that cannot be written, before any work is done.
 
     Raises
@@ -181,22 +183,22 @@ def check_output(name: str | None, overwrite: bool) -> None:
     if name is None:
         return
     path = Path(name)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"--output {name}: unknown suffix {path.suffix!r}; want one of {', '.join(SUFFIXES)}")
+    if path.suffix not in suffixes:
+        raise InputError(f"{option} {name}: unknown suffix {path.suffix!r}; want one of {', '.join(suffixes)}")
     try:
         path.stat()
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        raise InputError(f"--output {name}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        raise InputError(f"{option} {name}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     if not path.parent.is_dir():
-        raise InputError(f"--output {name}: no folder {str(path.parent)!r}; make it first")
+        raise InputError(f"{option} {name}: no folder {str(path.parent)!r}; make it first")
     if path.is_dir():
-        raise InputError(f"--output {name}: is a folder; want a file")
+        raise InputError(f"{option} {name}: is a folder; want a file")
     if path.exists() and not overwrite:
-        raise InputError(f"--output {name}: exists; give another name or --overwrite")
+        raise InputError(f"{option} {name}: exists; give another name or --overwrite")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output {name}: the folder cannot be written to")
+        raise InputError(f"{option} {name}: the folder cannot be written to")
 
 
 def written(name: str, text: str) -> None:

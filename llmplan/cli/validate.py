@@ -9,7 +9,6 @@ import typer
 
 from llmplan.cli import options as o
 from llmplan.cli.listing import listed
-from llmplan.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +59,8 @@ def kernels(
     from llmplan.kernel_scores import document, predictions, row_table, scores
     from llmplan.report import render
 
-    for name in (output, rows):
-        _check_new(name, overwrite)
+    o.check_output(output, overwrite, suffixes=(".json",))
+    o.check_output(rows, overwrite, "--rows", (".csv",))
     opened = o.opened_catalog(catalog)
     measured = read_measured(data, opened)
     predicted = list(predictions(measured, opened_library(opened), None if hide is None else hide.value))
@@ -83,13 +82,6 @@ def kernels(
         listed(_table(scored), fmt, title, SPARED, note, wide=wide, unbroken=("op", "dtype", "gpu"))
     if max_mape is not None and any(s.errors.mape > max_mape for s in scored if s.split != "train"):
         raise typer.Exit(GATE_FAILED)
-
-
-def _check_new(name: str | None, overwrite: bool) -> None:
-    from pathlib import Path
-
-    if name is not None and Path(name).exists() and not overwrite:
-        raise InputError(f"{name}: exists; --overwrite replaces it")
 
 
 def _table(scored: Sequence[Score]) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def test_one_line_for_each_row_and_a_document(at: Path) -> None:
     told = json.loads((at / "told.json").read_text("utf-8"))
     assert told["coverage"] == {"ran": 30, "refused": {}}
     again = llmplan("validate", "kernels", "--data", "rows", "-o", "told.json")
-    assert (again.code, again.err) == (2, "llmplan: told.json: exists; --overwrite replaces it\n")
+    assert (again.code, again.err) == (2, "llmplan: --output told.json: exists; give another name or --overwrite\n")
 
 
 def test_a_gate_on_the_mean_error_ends_in_3() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmplan.perf.fits import UNKNOWN_MULTIPROCESSORS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
@@ -18,8 +19,8 @@ from llmplan.perf.roofline import Floats
 from llmplan.spec.hardware import Gpu
 
 Columns = Mapping[str, Floats]
-UNKNOWN_MULTIPROCESSORS, UNKNOWN_L2_BYTES = 132.0, 50.0 * 2**20
-"""Where a datasheet is silent: those of an H100."""
+UNKNOWN_L2_BYTES = 50.0 * 2**20
+"""Where a datasheet is silent: that of an H100."""
 MLA_PREFILL = (192.0, 128.0)
 MLA_DECODE = (576.0, 512.0)
 """Widths of a key and a value of latent attention: of each head, and absorbed into the latent."""
@@ -52,6 +53,10 @@ FORMATS: Mapping[str, Format] = {
     "w4a16_mxfp4": Format(weight_bytes=0.531, activation_bytes=2.0, compute="bf16"),
     "w4a8_mxfp4_mxfp8": Format(weight_bytes=0.531, activation_bytes=1.0, compute="fp8"),
 }
+COLLECTIVES = (
+    *("all_reduce", "all_reduce_vllm_graph", "all_reduce_vllm_eager"),
+    *("all_gather", "reduce_scatter", "all_to_all"),
+)
 CACHE_BYTES: Mapping[str, float] = {"bfloat16": 2.0, "float16": 2.0, "fp8": 1.0}
 
 
@@ -61,10 +66,10 @@ class Target:
 
     gpu: Gpu
     link_bytes_per_s: float
-    """Of one device, one direction, inside its host. [B/s]"""
+    """Of one device, one direction, inside its host; 0 when no link is known. [B/s]"""
 
     def chip(self, compute: str) -> Chip:
-        """Return the device at one compute type; a type it lacks runs at the next it has."""
+        """Return the device at one compute type; one it lacks runs at the rate of 16 bit."""
         rates = self.gpu.flop_per_s
         return Chip(
             flop_per_s=rates.get(compute, rates["bf16"]),
@@ -306,8 +311,7 @@ def _operators() -> dict[str, Operator]:
             parameters=lambda _: experts.PARAMETERS, predict=_moe, work=_moe_work, prepare=_routing,
         ),
     ]  # fmt: skip
-    for name in ("all_reduce", "all_reduce_vllm_graph", "all_reduce_vllm_eager", "all_gather", "reduce_scatter",
-                 "all_to_all"):  # fmt: skip
+    for name in COLLECTIVES:
         predict, work = _collective(name.startswith("all_reduce"))
         found.append(
             Operator(
