@@ -220,10 +220,10 @@ def grown(folder: Path, times: int) -> int:
 
 def _loaded_for_one(opened: Catalog) -> object:
     opened.model("meta-llama/Llama-3.1-70B")
-    opened.engine("vllm")
+    engine = opened.engine("vllm")
     offers, _ = opened.cheapest_regions(OfferFilter())
     gpus = [opened.gpu(name) for name in sorted({o.node.gpu for o in offers})]
-    return [device(gpu, 1e9, opened) for gpu in gpus]
+    return [device(gpu, 1e9, engine, opened) for gpu in gpus]
 
 
 def _every_entry() -> object:
@@ -269,8 +269,8 @@ def model_parts() -> Iterator[Part]:
     model, engine = catalog.model("llama-3.1-70b"), catalog.engine("vllm")
     few = _candidates(catalog)
     many = (few * (MANY_CANDIDATES // len(few) + 1))[:MANY_CANDIDATES]
-    yield Part(name=f"columns of {len(few)} candidates", run=lambda: as_replicas(few, model, engine, catalog))
-    replicas, wide = (as_replicas(group, model, engine, catalog) for group in (few, many))
+    yield Part(name=f"columns of {len(few)} candidates", run=lambda: as_replicas(few, model, engine, catalog, 0.0))
+    replicas, wide = (as_replicas(group, model, engine, catalog, 0.0) for group in (few, many))
     yield Part(name=f"StepCost, {len(few)} candidates", run=lambda: step_cost(replicas), things=len(few), thing="costs")
     yield Part(
         name=f"StepCost, {len(many):,} candidates",

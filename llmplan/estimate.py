@@ -342,7 +342,8 @@ def _smallest(
     found, _ = enumerate_candidates(question, kinds)
     if not found:
         return []
-    cost = replica_cost(as_replicas(found, question.model, question.engine, catalog))
+    replicas = as_replicas(found, question.model, question.engine, catalog, routing_skew=0.0)  # of memory only
+    cost = replica_cost(replicas)
     fits = np.all(most_decodes(cost, requests_of(buckets, cost.reaches, 0.0)) > 0, axis=1)
     able = sorted(
         (c.deployment.gpus, c.deployment.stage.layout.pp, c.name, c.kind.gpu.name)

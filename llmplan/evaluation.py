@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmplan.perf.replica import (
+    MEDIAN,
     METRICS,
     Booleans,
     Bounds,
@@ -163,7 +164,8 @@ class Study:
 def _studied(plan: Plan, catalog: Catalog) -> Study:
     traffic = plan.fleet.workloads[0].traffic
     engine, model = _engine_and_model(plan, catalog)
-    replicas = as_replicas([_candidate(plan, pool, catalog) for pool in plan.pools], model, engine, catalog)
+    candidates = [_candidate(plan, pool, catalog) for pool in plan.pools]
+    replicas = as_replicas(candidates, model, engine, catalog, traffic.routing_skew)
     cost = replica_cost(replicas)
     kinds = requests_of(plan.buckets, cost.reaches, traffic.gap_cv, traffic.closed)
     served = rates(plan) / np.array([[pool.count] for pool in plan.pools])
@@ -203,8 +205,11 @@ def _candidate(plan: Plan, pool: Pool, catalog: Catalog) -> Candidate:
 
 
 def _masked(bounds: Bounds, used: Booleans) -> Bounds:
+    """Return the bounds of the buckets that each pool serves: the others ask neither time nor room of it."""
     rows = {f"{metric}_s": np.where(used, getattr(bounds, f"{metric}_s"), np.inf) for metric in METRICS}
-    quantiles = {f"{metric}_quantile": getattr(bounds, f"{metric}_quantile") for metric in METRICS}
+    quantiles = {
+        f"{metric}_quantile": np.where(used, getattr(bounds, f"{metric}_quantile"), MEDIAN) for metric in METRICS
+    }
     return Bounds(**rows, **quantiles)
 
 

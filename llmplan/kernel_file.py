@@ -10,8 +10,8 @@ from llmplan.spec.kernels import KernelFit
 
 
 def kernel_files(found: Mapping[str, Sequence[KernelFit]], source: str) -> dict[str, str]:
-    """Return the text of `hardware/kernels/<gpu>.yaml` for each device."""
-    return {f"hardware/kernels/{gpu}.yaml": _file(gpu, kernels, source) for gpu, kernels in sorted(found.items())}
+    """Return the text of `hardware/fits/<gpu>.yaml` for each device."""
+    return {f"hardware/fits/{gpu}.yaml": _file(gpu, kernels, source) for gpu, kernels in sorted(found.items())}
 
 
 def _file(gpu: str, kernels: Sequence[KernelFit], source: str) -> str:

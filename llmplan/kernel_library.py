@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from llmplan.perf.fits import Kernel, KernelOf
+from llmplan.spec.catalog import Catalog
+from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.kernels import KernelFit
@@ -23,6 +28,8 @@ class Found:
 
     parameters: Mapping[str, float]
     basis: Basis
+    kernel: str = ""
+    """The kernel that they are of; none: a median over devices."""
 
 
 class KernelLibrary:
@@ -32,6 +39,7 @@ class KernelLibrary:
         """Take the fitted kernels of each device, and its architecture."""
         self._by_gpu = by_gpu
         self._architecture = architecture_of
+        self._known: dict[tuple[str, str, str], Mapping[str, float] | None] = {}
 
     def without(self, gpu: Gpu, family: bool = False) -> KernelLibrary:
         """Return the library as if a device (or all of its architecture) had never been measured."""
@@ -41,15 +49,19 @@ class KernelLibrary:
         return KernelLibrary(kept, self._architecture)
 
     def find(self, gpu: Gpu, operator: str, dtype: str, kernel: str) -> Found | None:
-        """Return the parameters for a kernel; None where nobody measured its operator in any format."""
+        """Return the parameters for a kernel, or for the one with most rows where it has no name.
+
+        None where nobody measured its operator in this format.
+        """
         own = self._best(self._by_gpu.get(gpu.name, ()), operator, dtype, kernel)
         if own is not None:
-            return Found(parameters=own.parameters, basis="calibrated" if own.kernel == kernel else "transferred")
+            same = own.kernel == kernel or not kernel
+            return Found(parameters=own.parameters, basis="calibrated" if same else "transferred", kernel=own.kernel)
         for other, kernels in sorted(self._by_gpu.items()):
             if self._architecture.get(other) == gpu.architecture:
                 kin = self._best(kernels, operator, dtype, kernel)
                 if kin is not None:
-                    return Found(parameters=kin.parameters, basis="transferred")
+                    return Found(parameters=kin.parameters, basis="transferred", kernel=kin.kernel)
         typical = self._typical(operator, dtype, kernel)
         return None if typical is None else Found(parameters=typical, basis="datasheet")
 
@@ -58,10 +70,63 @@ class KernelLibrary:
         alike = [one for one in kernels if (one.operator, one.dtype) == (operator, dtype)]
         return max(alike, key=lambda one: (one.kernel == kernel, one.evidence.rows), default=None)
 
-    def _typical(self, operator: str, dtype: str, kernel: str) -> dict[str, float] | None:
+    def basis(self, gpu: Gpu) -> Basis:
+        """Return what the times of a device rest on: its own rows, those of its architecture, or a datasheet."""
+        if gpu.name in self._by_gpu:
+            return "calibrated"
+        kin = any(self._architecture[other] == gpu.architecture for other in self._by_gpu)
+        return "transferred" if kin else "datasheet"
+
+    def _typical(self, operator: str, dtype: str, kernel: str) -> Mapping[str, float] | None:
         """Return the median of each parameter over devices, each with its kernel of most rows."""
+        key = (operator, dtype, kernel)
+        if key not in self._known:
+            self._known[key] = self._median(*key)
+        return self._known[key]
+
+    def _median(self, operator: str, dtype: str, kernel: str) -> Mapping[str, float] | None:
         best = [self._best(kernels, operator, dtype, kernel) for _, kernels in sorted(self._by_gpu.items())]
         found = [one.parameters for one in best if one is not None]
         if not found:
             return None
         return {name: float(np.exp(np.median([np.log(one[name]) for one in found]))) for name in found[0]}
+
+
+_OPENED: WeakKeyDictionary[Catalog, KernelLibrary] = WeakKeyDictionary()
+
+
+def library_of(catalog: Catalog) -> KernelLibrary:
+    """Return the fitted kernels of all devices of a catalog."""
+    if catalog not in _OPENED:
+        fits = catalog.kernels()
+        by_gpu = {one.gpu: one.kernels for one in fits}
+        _OPENED[catalog] = KernelLibrary(by_gpu, {one.gpu: catalog.gpu(one.gpu).architecture for one in fits})
+    return _OPENED[catalog]
+
+
+FALLBACKS: Mapping[str, tuple[str, ...]] = {"fp8": ("fp8_block",), "fp8_block": ("fp8",)}
+"""Formats whose rows stand in for those of another, before 16 bit does."""
+
+
+def kernels_on(gpu: Gpu, engine: Engine, library: KernelLibrary) -> KernelOf:
+    """Return the kernels that an engine runs on a device.
+
+    Raises
+    ------
+    KeyError
+        Nobody measured an operator in any format (a broken catalog).
+    """
+    chosen = engine.kernels.get(gpu.architecture, {})
+
+    @cache
+    def kernel(operator: str, dtype: str) -> Kernel:
+        choice = chosen.get(f"{operator}.{dtype}")
+        name = choice.kernel if choice else ""
+        first = (choice.dtype if choice else None) or dtype
+        for tried in (first, dtype, *FALLBACKS.get(dtype, ()), "bfloat16", "float16"):
+            found = library.find(gpu, operator, tried, name)
+            if found is not None:
+                return Kernel(name=found.kernel, dtype=tried, parameters=found.parameters, basis=found.basis)
+        raise KeyError(operator)
+
+    return kernel

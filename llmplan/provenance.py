@@ -26,7 +26,7 @@ def provenance_of(
 ) -> Provenance:
     """Return where the figures of an answer come from."""
     text = "".join(model.model_dump_json() for _, model in sorted(models.items()))
-    facts = [kind for kind in KINDS if kind not in ("fits", "kernels")]
+    facts = [kind for kind in KINDS if kind != "fits"]
     return Provenance(
         llmplan_version=__version__,
         catalog_hash=catalog.hash([*facts, "hardware/prices"]),

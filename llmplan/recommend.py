@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from llmplan.advice import infeasible
 from llmplan.evaluation import Evaluation
 from llmplan.freshness import AsOf
+from llmplan.kernel_library import library_of
 from llmplan.placing import cheapest_offers, columns_on
 from llmplan.plan.candidates import (
     Candidate,
@@ -25,7 +26,7 @@ from llmplan.plan.dominance import undominated
 from llmplan.profile import profile_columns, profile_fleet
 from llmplan.provenance import provenance_of
 from llmplan.remarks import defaults_of, no_evidence, plan_warnings, preliminary, solver_warnings, undated_left_out
-from llmplan.resolve import check_runs, fits_for, fitting_buckets, resolved_engine, resolved_model, study
+from llmplan.resolve import check_runs, fitting_buckets, resolved_engine, resolved_model, study
 from llmplan.settle import DEFAULT_OPTIONS, Ground, Options, Progress, Setting, settle, settle_once, silent
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import gpu_and_count
@@ -205,7 +206,8 @@ def _unmeasured(setting: Setting, columns: Sequence[Column]) -> frozenset[str]:
         return frozenset()
     catalog = setting.catalog
     gpus = {c.gpu for c in columns}
-    unmeasured = frozenset(gpu for gpu in gpus if fits_for(catalog.gpu(gpu), catalog)[1] == "datasheet")
+    library = library_of(catalog)
+    unmeasured = frozenset(gpu for gpu in gpus if library.basis(catalog.gpu(gpu)) == "datasheet")
     return unmeasured if unmeasured < gpus else frozenset()
 
 

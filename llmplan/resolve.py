@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import cache
 
 from llmplan.errors import InputError
+from llmplan.kernel_library import kernels_on, library_of
 from llmplan.perf.fits import Device, Replicas, gathered
 from llmplan.perf.replica import replica_cost, requests_of
 from llmplan.plan.candidates import Candidate, Evaluated, evaluate
 from llmplan.plan.runs import why_not_model
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Basis, Fits
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.model import Model
 from llmplan.spec.readers import read_model
@@ -90,49 +90,32 @@ def check_runs(engine: Engine, model: Model, catalog: Catalog, where: str) -> No
         raise InputError(f"{where}: engine: {said} ({model.name}); {advice}")
 
 
-def device(gpu: Gpu, network_bytes_per_s: float, catalog: Catalog) -> Device:
-    """Return a GPU with its link and the constants that hold for it."""
-    fits, basis = fits_for(gpu, catalog)
-    generic = catalog.fits("generic")
-    if generic is None:
-        raise InputError("hardware/fits/generic.yaml: missing from the catalog")
+def device(gpu: Gpu, network_bytes_per_s: float, engine: Engine, catalog: Catalog) -> Device:
+    """Return a GPU with its link and the kernels that an engine runs on it."""
+    library = library_of(catalog)
     return Device(
         gpu=gpu,
         link=catalog.link(gpu.link or gpu.host_link or NETWORK_LATENCY_LINK),  # neither: it meets others over a network
         network_bytes_per_s=network_bytes_per_s,
         network_latency_s=catalog.link(NETWORK_LATENCY_LINK).latency_s,
-        fits=fits,
-        generic=generic,
-        basis=basis,
+        kernel=kernels_on(gpu, engine, library),
+        basis=library.basis(gpu),
     )
 
 
-def fits_for(gpu: Gpu, catalog: Catalog) -> tuple[Fits, Basis]:
-    """Return the constants for a GPU: its own, those of its architecture, or typical ones; and what that is called."""
-    own = catalog.fits(gpu.name)
-    if own is not None:
-        return own, "calibrated"
-    for name in catalog.names("fits"):
-        if name != "generic" and catalog.gpu(name).architecture == gpu.architecture:
-            kin = catalog.fits(name)
-            if kin is not None:
-                return kin, "transferred"
-    generic = catalog.fits("generic")
-    if generic is None:
-        raise InputError("hardware/fits/generic.yaml: missing from the catalog")
-    return generic, "datasheet"
-
-
-def as_replicas(candidates: Sequence[Candidate], model: Model, engine: Engine, catalog: Catalog) -> Replicas:
+def as_replicas(
+    candidates: Sequence[Candidate], model: Model, engine: Engine, catalog: Catalog, routing_skew: float
+) -> Replicas:
     """Return candidates of one model and engine as columns."""
 
     @cache
     def known(gpu: str, network_bytes_per_s: float) -> Device:
-        return device(catalog.gpu(gpu), network_bytes_per_s, catalog)
+        return device(catalog.gpu(gpu), network_bytes_per_s, engine, catalog)
 
     devices = [known(c.kind.gpu.name, c.kind.network_bytes_per_s) for c in candidates]
     deployments = [c.deployment for c in candidates]
-    return gathered(model, deployments, devices, [engine] * len(candidates), [c.hosts > 1 for c in candidates])
+    engines, spans_hosts = [engine] * len(candidates), [c.hosts > 1 for c in candidates]
+    return gathered(model, deployments, devices, engines, spans_hosts, routing_skew)
 
 
 def study(
@@ -144,6 +127,6 @@ def study(
     catalog: Catalog,
 ) -> Evaluated:
     """Return candidates evaluated on the buckets of a workload, as its requests arrive."""
-    cost = replica_cost(as_replicas(candidates, model, engine, catalog))
+    cost = replica_cost(as_replicas(candidates, model, engine, catalog, traffic.routing_skew))
     requests = requests_of(buckets, cost.reaches, traffic.gap_cv, traffic.closed)
     return evaluate(candidates, cost, requests, buckets, traffic.closed)

@@ -114,8 +114,6 @@ def _unread_in_workload(workload: Workload) -> Iterator[tuple[Steps, str]]:
         yield ("workload", "adapters"), "not modeled yet; leave them out"
     if traffic.prefix is not None and traffic.prefix.hit_rate is None:
         yield ("workload", "prefix"), "groups are not simulated yet; give hit_rate"
-    if traffic.routing_skew:
-        yield ("workload", "routing_skew"), "not modeled yet; expert choice is taken as even (0)"
     if workload.techniques:
         yield ("techniques",), "none is applied yet; leave them out"
     yield from _beyond_reckoning(traffic)

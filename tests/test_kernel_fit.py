@@ -71,7 +71,7 @@ def test_a_prior_holds_what_rows_do_not_tell():
 def test_a_written_file_is_read_back():
     found = fitted(cell_of(40))
     ((name, text),) = kernel_files({"h100-sxm": [found]}, "made up: here").items()
-    assert name == "hardware/kernels/h100-sxm.yaml"
+    assert name == "hardware/fits/h100-sxm.yaml"
     back = read_as(KernelFits, read_yaml(text, name))
     assert back.kernels == (found,)
     assert back.source == "made up: here"

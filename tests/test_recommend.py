@@ -110,7 +110,7 @@ def test_mixed_requests_keep_their_bounds_after_the_loop(catalog: Catalog) -> No
             "slo": {"ttft": "5 s p95"},
         },
     ]
-    found = answer(catalog, workload={"classes": classes}, slo={"ttft": "600 ms p95", "tpot": "40 ms p95"})
+    found = answer(catalog, workload={"classes": classes}, slo={"ttft": "600 ms p95", "tpot": "50 ms p95"})
     assert found.search is not None
     assert found.optimality is not None
     assert found.search.rounds > 1
@@ -118,7 +118,7 @@ def test_mixed_requests_keep_their_bounds_after_the_loop(catalog: Catalog) -> No
     assert found.findings == ()
     assert found.optimality.bound_usd_per_hour < usd(found)
     assert (found.predicted["chat.ttft_p95_s"].value or 9) <= 0.6
-    assert (found.predicted["chat.tpot_p95_s"].value or 9) <= 0.040
+    assert (found.predicted["chat.tpot_p95_s"].value or 9) <= 0.050
     assert (found.predicted["long.ttft_p95_s"].value or 9) <= 5
 
 

@@ -20,9 +20,9 @@ from zlib import crc32
 
 import numpy as np
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
 from llmplan.kernel_fit import fit_parameters
-from llmplan.kernel_library import KernelLibrary
+from llmplan.kernel_library import KernelLibrary, library_of
 from llmplan.kernel_rows import Measured
 from llmplan.kernel_scores import Errors, Predicted, errors, predictions
 from llmplan.perf.kernels.forms import roofline_s
@@ -89,7 +89,7 @@ def main() -> None:
     asked = parser.parse_args()
     catalog = Catalog()
     measured = read_measured(asked.data, catalog)
-    library = opened_library(catalog)
+    library = library_of(catalog)
     own = cells(predictions(measured, library))
     refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(measured.refused.items()) if count)
     kin = cells(predictions(measured, library, "gpu"))

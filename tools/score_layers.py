@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
+from llmplan.kernel_library import library_of
 from llmplan.kernel_scores import PERCENT, predictions
 from llmplan.spec.catalog import Catalog
 
@@ -29,7 +30,7 @@ Attention = dict[tuple[float, float], dict[float, list[tuple[str, Row]]]]
 def rows_of(data: str) -> tuple[dict[str, Products], dict[str, Attention]]:
     """Return products by (n, k) and tokens, and attention by heads and tokens, of each GPU."""
     catalog = Catalog()
-    library = opened_library(catalog)
+    library = library_of(catalog)
     products: dict[str, Products] = {}
     attention: dict[str, Attention] = {}
     for name in ("gemm", "attn_prefill", "attn_decode"):

@@ -19,15 +19,15 @@ import csv
 import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import score_operators as operators
 from numpy.typing import NDArray
 
 from llmplan.errors import LlmplanError
+from llmplan.kernel_library import kernels_on, library_of
+from llmplan.kernel_scores import errors
 from llmplan.perf.attention import causal_pairs
 from llmplan.perf.fits import Device, gathered
 from llmplan.perf.formats import COMPUTE_TYPE, computes
@@ -37,9 +37,10 @@ from llmplan.resolve import device
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.deployment import Deployment, KvPolicy, Layout, Stage
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
+from llmplan.spec.fits import Basis
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.model import KvDtype, Model, WeightDtype, Weights
+from llmplan.spec.workload import Traffic
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("closed_loop_agg.csv.gz", "offline_max.csv.gz")
@@ -166,9 +167,9 @@ class Shelf:
         except LlmplanError:
             raise RefusedError("no_engine") from None
 
-    def device(self, gpu: Gpu) -> Device:
-        """Return a GPU with its link and the constants that ship for it."""
-        return device(gpu, 0.0, self.catalog)
+    def device(self, gpu: Gpu, engine: Engine) -> Device:
+        """Return a GPU with its link and the kernels that ship for it."""
+        return device(gpu, 0.0, engine, self.catalog)
 
 
 def resolved(row: Mapping[str, str], shelf: Shelf) -> Run:
@@ -278,29 +279,17 @@ def _refuse_impossible(run: Run) -> None:
 # Predictions ---------------------------------------------------------------------------------------
 
 
-@cache
-def without(name: str) -> Fits:
-    """Return what a GPU would get had nobody measured it: medians over the other GPUs."""
-    others = [operators.fits(other) for other in operators.GPUS if other != name]
-    found = {key: operators.typical(key, others) for fits in others for key in (*fits.operators, *fits.collectives)}
-    return Fits.model_construct(
-        gpu="generic",
-        operators={key: fit for key, fit in found.items() if isinstance(fit, OperatorFit)},
-        collectives={key: fit for key, fit in found.items() if isinstance(fit, CollectiveFit)},
-    )
-
-
 def devices(run: Run, shelf: Shelf) -> list[tuple[Device, bool]]:
-    """Return the device of a run as it ships, and with its own constants hidden."""
-    shipped = shelf.device(run.gpu)
+    """Return the device of a run as it ships, and with its own rows, and those of its architecture, hidden."""
+    shipped = shelf.device(run.gpu, run.engine)
     found = [(shipped, False)]
-    name = run.gpu.name
-    if name in operators.GPUS:
-        blind = without(name)
-        for kin in operators.siblings(name):
-            fits = operators.fits(kin)
-            found.append((replace(shipped, fits=fits, generic=blind, basis="transferred"), True))
-        found.append((replace(shipped, fits=blind, generic=blind, basis="datasheet"), True))
+    if shipped.basis == "calibrated":
+        library = library_of(shelf.catalog)
+        for hidden in (library.without(run.gpu), library.without(run.gpu, family=True)):
+            basis = hidden.basis(run.gpu)
+            if basis not in [known.basis for known, _ in found]:
+                kernel = kernels_on(run.gpu, run.engine, hidden)
+                found.append((replace(shipped, kernel=kernel, basis=basis), True))
     return found
 
 
@@ -339,6 +328,7 @@ def predicted(runs: Sequence[Run], shelf: Shelf, kv_dtype: KvDtype | None = None
         [known for _, known, _ in asked],
         [engine] * len(asked),
         [False] * len(asked),
+        Traffic.model_fields["routing_skew"].default,
     )
     cost = replica_cost(replicas)
     metrics, fits, limited = _metrics(cost, [run for run, _, _ in asked])
@@ -423,7 +413,7 @@ def summary(parts: Sequence[Scored], metric: str) -> dict[str, float] | None:
     ratio = measured / guessed
     spread = {"p05": LOW, "median": 0.5, "p95": HIGH}
     return {
-        **operators.errors(measured, guessed),
+        **asdict(errors(guessed, measured)),
         "groups": len(set(groups)),
         **{name: quantile(ratio, groups, share) for name, share in spread.items()},
     }

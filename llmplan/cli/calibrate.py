@@ -29,13 +29,14 @@ def fit(
     quiet: o.QuietOption = False,
 ) -> None:
     """Fit the parameters of every operator, format, GPU and kernel; errors are of rows left out of the fit."""
-    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.cli.measured import read_measured
     from llmplan.kernel_file import kernel_files
     from llmplan.kernel_fit import TooFew, fitted
+    from llmplan.kernel_library import library_of
 
     opened = o.opened_catalog(catalog)
     measured = read_measured(data, opened)
-    library = opened_library(opened)
+    library = library_of(opened)
     found: dict[str, list[KernelFit]] = {}
     for number, cell in enumerate(measured.cells, 1):
         kin = library.without(cell.target.gpu).find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)

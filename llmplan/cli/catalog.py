@@ -116,7 +116,7 @@ def _unsupported(catalog: Catalog, gpu: str | None, engine: str | None, family: 
 
 
 def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
-    from llmplan.resolve import fits_for
+    from llmplan.kernel_library import library_of
 
     rows = []
     for name in catalog.names("gpus"):
@@ -129,7 +129,7 @@ def _gpus(catalog: Catalog) -> list[dict[str, Any]]:
                 "memory_bytes": gpu.memory_bytes,
                 "bandwidth_bytes_per_s": gpu.memory_bytes_per_s,
                 "bf16_flop_per_s": gpu.flop_per_s["bf16"],
-                "basis": fits_for(gpu, catalog)[1],
+                "basis": library_of(catalog).basis(gpu),
             }
         )
     return rows
@@ -168,20 +168,16 @@ def _engines(catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _fits(catalog: Catalog) -> list[dict[str, Any]]:
-    rows = []
-    for name in catalog.names("fits"):
-        fits = catalog.fits(name)
-        if fits is not None:
-            rows.append(
-                {
-                    "gpu": name,
-                    "operators": len(fits.operators),
-                    "collectives": len(fits.collectives),
-                    "fitted": fits.fitted.isoformat(),
-                    "source": fits.source,
-                }
-            )
-    return rows
+    return [
+        {
+            "gpu": one.gpu,
+            "kernels": len(one.kernels),
+            "operators": len({kernel.operator for kernel in one.kernels}),
+            "fitted": one.fitted.isoformat(),
+            "source": one.source,
+        }
+        for one in catalog.kernels()
+    ]
 
 
 def _offers(catalog: Catalog) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
-    from llmplan.kernel_library import KernelLibrary
     from llmplan.kernel_rows import Measured, TargetOf
     from llmplan.spec.catalog import Catalog
 
@@ -63,13 +62,3 @@ def _targets(catalog: Catalog) -> TargetOf:
         return Target(gpu=gpu, link_bytes_per_s=catalog.link(link).bytes_per_s if link else 0.0)
 
     return target
-
-
-def opened_library(catalog: Catalog) -> KernelLibrary:
-    """Return the fitted kernels of all devices."""
-    from llmplan.kernel_library import KernelLibrary
-
-    fits = catalog.kernels()
-    return KernelLibrary(
-        {one.gpu: one.kernels for one in fits}, {one.gpu: catalog.gpu(one.gpu).architecture for one in fits}
-    )

@@ -55,7 +55,8 @@ def kernels(
 
     `group`: whole shapes left out of every fit. `point`: single rows left out. `train`: rows the fits may have seen.
     """
-    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.cli.measured import read_measured
+    from llmplan.kernel_library import library_of
     from llmplan.kernel_scores import document, predictions, row_table, scores
     from llmplan.report import render
 
@@ -63,7 +64,7 @@ def kernels(
     o.check_output(rows, overwrite, "--rows", (".csv",))
     opened = o.opened_catalog(catalog)
     measured = read_measured(data, opened)
-    predicted = list(predictions(measured, opened_library(opened), None if hide is None else hide.value))
+    predicted = list(predictions(measured, library_of(opened), None if hide is None else hide.value))
     scored = scores(predicted)
     told = document(data if data is not None else "shipped", measured, scored)
     if output is not None:

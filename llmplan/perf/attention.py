@@ -40,8 +40,6 @@ class Heads:
     """Values kept for one token and KV head: 2·d for GQA, 576 for MLA."""
     kv_bytes: Floats | float
     """Bytes of one kept value."""
-    units_per_sequence: Floats | float
-    """Work units of one decoding sequence."""
 
 
 def causal_pairs(chunk: Floats, prefix: Floats, window: float | None = None) -> Floats:

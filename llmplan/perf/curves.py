@@ -1,8 +1,9 @@
 """Piecewise-linear curves, one a replica: the cost of a feature of an engine step.
 
 A curve is a row of segments (start, base, slope): cost(x) = base + slope · (x − start) for the last start ≤ x.
-Starts are whole numbers, bases and slopes whole picoseconds, rounded once. Evaluated is the same curve as a jump at 1
-and a sum of hinges, with the slopes between the whole bases; both agree to nanoseconds.
+Starts are whole numbers, the same for all replicas; bases and slopes are whole picoseconds, rounded once. Evaluated is
+the line through the whole bases; both agree to nanoseconds. Knots stand at 1, 2, 3, 4, 6, 8, 12, … (`GRID`), or only
+at 1 where a cost is a straight line: a form is sampled there, never below what it cost at fewer.
 """
 
 from __future__ import annotations
@@ -18,76 +19,84 @@ from llmplan.units import PICOSECONDS_PER_S
 
 Integers = NDArray[np.int64]
 
-FARTHEST = 2.0**20
-"""Bends beyond so many tokens do not matter: no step holds them."""
+GRID = np.array([1.0, *(m * 2.0**e for e in range(1, 18) for m in (1.0, 1.5)), 2.0**18])
+"""Knots: every half octave, up to more tokens than a step holds."""
+ONE = np.ones(1)
+"""The knot of a straight line."""
+HALF_OCTAVES = 51
+"""Bits of a 64-bit float below its exponent and the first of its fraction: what is left counts half octaves."""
+AT_ONE = int(np.float64(1.0).view(np.int64)) >> HALF_OCTAVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Costs of C replicas over one feature, K segments each."""
+    """Costs of C replicas over one feature, K segments each; the first holds no cost and ends at 1."""
 
-    start: Integers  # (C, K)
+    start: Integers  # (K,)
     base_ps: Integers  # (C, K)
     slope_ps: Integers  # (C, K)
-    jump_s: Floats  # (C,)
-    """Cost at 1: below it nothing runs."""
-    bends: tuple[tuple[Floats, Floats], ...]
-    """The same curve as a sum of hinges, for speed: (start, change of slope [s]) of each bend that any row has."""
+    offset_s: Floats  # (C, K − 1)
+    rise_s: Floats  # (C, K − 1)
+    """cost = offset + rise · x from each knot on."""
 
     def seconds(self, x: Floats) -> Floats:
         """Return the cost at `x`, (C, ...) → (C, ...). [s]"""
         lead = (slice(None),) + (None,) * (x.ndim - 1)
-        total = np.where(x >= 1.0, self.jump_s[lead], 0.0)
-        for start, rise in self.bends:
-            beyond = np.subtract(x, start[lead])
-            np.maximum(beyond, 0.0, out=beyond)
-            np.multiply(beyond, rise[lead], out=beyond)
-            np.add(total, beyond, out=total)
-        return total
+        if self.offset_s.shape[1] == 1:
+            line = self.offset_s[:, 0][lead] + self.rise_s[:, 0][lead] * x
+            return np.where(x >= 1.0, line, 0.0)
+        count = self.offset_s.shape[1]
+        segment = (np.ascontiguousarray(x, dtype=np.float64).view(np.int64) >> HALF_OCTAVES) - (AT_ONE + 1)
+        np.clip(segment, 0, count - 1, out=segment)
+        place = segment + (np.arange(len(self.offset_s)) * count)[lead]
+        line = np.take(self.rise_s, place) * x
+        line += np.take(self.offset_s, place)
+        return np.where(x >= 1.0, line, 0.0)
 
 
-def _hinges(start: Integers, base_ps: Integers, slope_ps: Integers) -> tuple[tuple[Floats, Floats], ...]:
-    """Return where the slope between whole-picosecond bases changes, and by how much, for each segment after 0."""
-    width = np.maximum(np.diff(start, axis=1), 1)
-    slopes = np.diff(base_ps, axis=1) / width
-    slopes[:, 0] = 0.0
-    slopes = np.concatenate([slopes, slope_ps[:, -1:]], axis=1)
-    slopes[:, :-1] = np.where(np.diff(start, axis=1) > 0, slopes[:, :-1], 0.0)
-    for k in range(1, slopes.shape[1] - 1):  # a knot that comes twice bends once
-        again = start[:, k] == start[:, k + 1]
-        slopes[again, k] = slopes[again, k - 1]
-    rises = np.diff(slopes, axis=1) / PICOSECONDS_PER_S
-    return tuple(
-        (start[:, k + 1].astype(np.float64), rises[:, k]) for k in range(rises.shape[1]) if np.any(rises[:, k] != 0.0)
-    )
-
-
-def curve(cost: Callable[[Floats], Floats], knots: Floats) -> Curve:
-    """Return the curve through `cost` at `knots`.
+def curve(cost: Callable[[Floats], Floats], knots: Floats, replicas: int) -> Curve:
+    """Return the curves through `cost` at `knots`.
 
     Parameters
     ----------
-    cost : function from (C, K) feature values to (C, K) seconds; zero at 0
-    knots : (C, K) array
-        Where the cost bends; rounded up to whole numbers of 1 or more. Beyond the last the cost runs on straight.
+    cost : function from (C, K) feature values to (C, K) seconds
+        Zero at 0; below 1 nothing runs.
+    knots : (K,) array
+        `GRID`, or `ONE` for a straight line from 1 on. Beyond the last the cost runs on straight.
+    replicas : int
+        C.
     """
-    first = np.ones((len(knots), 1))
-    inner = np.sort(np.ceil(np.clip(np.concatenate([first, knots], axis=1), 1.0, FARTHEST)), axis=1)
-    starts = np.concatenate([np.zeros_like(inner[:, :1]), inner], axis=1)
-    values = np.concatenate([np.zeros_like(inner[:, :1]), cost(inner)], axis=1)
-    beyond = 2 * starts[:, -1:] + 1
-    ends = np.concatenate([starts[:, 1:], beyond], axis=1)
-    reached = np.concatenate([values[:, 1:], cost(beyond)], axis=1)
-    width = np.maximum(ends - starts, 1.0)
-    slopes = (reached - values) / width
-    slopes[:, 0] = 0.0  # below one token there is no kernel, at one the whole fixed time is due
-    start = starts.astype(np.int64)
-    base_ps = np.rint(values * PICOSECONDS_PER_S).astype(np.int64)
-    slope_ps = np.rint(slopes * PICOSECONDS_PER_S).astype(np.int64)
+    asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
+    values = np.broadcast_to(cost(np.broadcast_to(asked, (replicas, len(asked)))), (replicas, len(asked)))
+    return through(values, knots)
+
+
+def through(values: Floats, knots: Floats) -> Curve:
+    """Return the curves through values at `GRID`, or the lines through values at 1 and 3. (C, K) array [s]"""
+    asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
+    base_ps = np.rint(np.maximum.accumulate(values, axis=1) * PICOSECONDS_PER_S)
+    slope_ps = np.diff(base_ps, axis=1) / np.diff(asked)
+    if len(knots) > 1:
+        slope_ps = np.concatenate([slope_ps, slope_ps[:, -1:]], axis=1)
+    else:
+        base_ps = base_ps[:, :1]
+    zero = np.zeros((len(values), 1))
     return Curve(
-        start=start,
-        base_ps=base_ps,
-        slope_ps=slope_ps,
-        jump_s=base_ps[:, 1] / PICOSECONDS_PER_S,
-        bends=_hinges(start, base_ps, slope_ps),
+        start=np.concatenate([[0.0], knots]).astype(np.int64),
+        base_ps=np.concatenate([zero, base_ps], axis=1).astype(np.int64),
+        slope_ps=np.concatenate([zero, np.rint(slope_ps)], axis=1).astype(np.int64),
+        offset_s=(base_ps - slope_ps * knots) / PICOSECONDS_PER_S,
+        rise_s=slope_ps / PICOSECONDS_PER_S,
     )
+
+
+def smoothed(values: Floats, knots: Floats = GRID) -> Floats:
+    """Return (C, K) rising values whose share of each token never rises: midway between the lines above and below.
+
+    Where tiles and waves fill, one token more may cost more than its share of a batch; in the mean over batches it does
+    not, and a rate that falls at some batch has two batches for one load.
+    """
+    each = np.maximum.accumulate(values, axis=1) / knots
+    below = np.minimum.accumulate(each, axis=1)
+    above = np.maximum.accumulate(each[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray((below + above) / 2 * knots)

@@ -1,34 +1,51 @@
-"""Applies measured constants: the only place where a number is not physics.
+"""Applies measured parameters: the only place where a number is not physics.
 
 A deployment becomes a row of `Replicas`: (C, 1) arrays of its device's peaks, its layout, its formats and the
-constants fitted for each operator family and format. Where a device has no fit of its own, the caller hands in the
-fit of its family (basis `transferred`) or typical constants (basis `datasheet`).
+parameters fitted for each operator and format. Which kernel runs, and whose parameters stand in where nobody measured
+the device, is decided by the caller (`Device.kernel`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmplan.perf.collectives import LinkConstants
-from llmplan.perf.elementwise import ELEMENTWISE
-from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, bytes_per_weight
-from llmplan.perf.roofline import Constants, Floats
+from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, FORMATS, KV_BYTES, bytes_per_weight
+from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip
+from llmplan.perf.roofline import Floats
 from llmplan.spec.deployment import Deployment
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Basis, CollectiveFit, Fits, OperatorFit
+from llmplan.spec.fits import Basis
 from llmplan.spec.hardware import Gpu, Link
 from llmplan.spec.model import Model, Module, WeightDtype
 
 UNKNOWN_MULTIPROCESSORS = 132
 """Where a device's number is not known or not comparable: that of an H100."""
+UNKNOWN_L2_BYTES = 50.0 * 2**20
+"""Where a datasheet is silent: that of an H100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A kernel on a device: what it is called, its fitted parameters, and what they rest on."""
+
+    name: str
+    dtype: str
+    """Format of the rows that were fitted."""
+    parameters: Mapping[str, float]
+    basis: Basis
+
+
+KernelOf = Callable[[str, str], Kernel]
+"""(operator, format), both as measured rows call them → the kernel that runs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A GPU with the links it uses on a host and the constants that hold for it."""
+    """A GPU with the links it uses on a host, and the kernels that an engine runs on it."""
 
     gpu: Gpu
     link: Link
@@ -36,9 +53,19 @@ class Device:
     network_bytes_per_s: float
     """Of one device between hosts, one direction; 0 when no host fact is known."""
     network_latency_s: float
-    fits: Fits
-    generic: Fits
+    kernel: KernelOf
     basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """One kernel of each replica; (C, 1) columns."""
+
+    parameters: Mapping[str, Floats]
+    """A parameter that a kernel lacks is 0."""
+    older: NDArray[np.bool_]
+    """Kernels of the FlashAttention-2 generation."""
+    basis: tuple[Basis, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +77,7 @@ class ModuleFormat:
     activation_bytes: Floats
     flop_per_s: Floats
     """Peak of its compute types, each with its share of the arithmetic."""
-    constants: Constants
+    kernels: Kernels
     """Of matrix products, or of experts."""
 
 
@@ -69,6 +96,7 @@ class Replicas:
     memory_bytes_per_s: Floats
     multiprocessors: Floats
     clock_hz: Floats
+    l2_bytes: Floats
     link_bytes_per_s: Floats
     link_latency_s: Floats
     network_bytes_per_s: Floats
@@ -80,10 +108,8 @@ class Replicas:
     kv_bytes: Floats
     expert_pad: Floats
     """Padded over real width of the expert matrices."""
-    constants: Mapping[str, Constants]
-    """By family: attention_prefill, attention_decode, mla_prefill, mla_decode."""
-    links: Mapping[str, LinkConstants]
-    """By collective."""
+    kernels: Mapping[str, Kernels]
+    """By operator: attention and collectives."""
     host_step_s: Floats
     host_layer_s: Floats
     host_sequence_s: Floats
@@ -104,16 +130,34 @@ class Replicas:
     mixes: Floats
     """1 where prefill chunks share steps with decodes."""
     basis: tuple[Basis, ...]
+    routing_skew: float
+    """Exponent of the popularity of experts; 0: balanced."""
 
     def __len__(self) -> int:
         """Return how many replicas there are."""
         return len(self.basis)
 
+    def chip(self, flop_per_s: Floats | None = None) -> Chip:
+        """Return the devices as kernels see them, at 16 bit or at another peak."""
+        return Chip(
+            flop_per_s=self.bf16_flop_per_s if flop_per_s is None else flop_per_s,
+            bytes_per_s=self.memory_bytes_per_s,
+            multiprocessors=self.multiprocessors,
+            l2_bytes=self.l2_bytes,
+            clock_hz=self.clock_hz,
+        )
 
-FAMILIES = ("attention_prefill", "attention_decode", "mla_prefill", "mla_decode")
+
+ATTENTION = ("attn_prefill", "attn_decode", "mla_prefill", "mla_decode")
 MODULES: tuple[Module, ...] = ("attention", "state", "ffn", "experts", "shared_experts", "latent", "router", "head")
 """Modules with weight matrices."""
-COLLECTIVES = ("all_reduce", "all_reduce_one_shot", "all_gather", "reduce_scatter")
+LINKS: Mapping[str, str] = {
+    "all_reduce": "float16",
+    "all_reduce_vllm_graph": "bfloat16",
+    "all_gather": "float16",
+    "reduce_scatter": "float16",
+}
+"""Collectives of a step, and the format that their rows are in."""
 
 
 def gathered(
@@ -122,6 +166,7 @@ def gathered(
     devices: Sequence[Device],
     engines: Sequence[Engine],
     spans_hosts: Sequence[bool],
+    routing_skew: float = 0.0,
 ) -> Replicas:
     """Return deployments of one model as columns.
 
@@ -132,11 +177,8 @@ def gathered(
         The device and the engine of each deployment.
     spans_hosts : sequence of C booleans
         Whether the pipeline stages of the replica sit on different hosts.
-
-    Raises
-    ------
-    KeyError
-        A family has neither a fit nor a generic constant (a broken fits file).
+    routing_skew : float
+        Exponent of the popularity of experts; 0: balanced.
     """
     stages = [d.stage for d in deployments]
     device, engine = devices, engines
@@ -152,7 +194,8 @@ def gathered(
         memory_bytes=_column(d.gpu.memory_bytes for d in device),
         memory_bytes_per_s=_column(d.gpu.memory_bytes_per_s for d in device),
         multiprocessors=_column(d.gpu.multiprocessors or UNKNOWN_MULTIPROCESSORS for d in device),
-        clock_hz=_column(d.gpu.clock_hz or ELEMENTWISE.clock_hz for d in device),
+        clock_hz=_column(d.gpu.clock_hz or REFERENCE_CLOCK_HZ for d in device),
+        l2_bytes=_column(d.gpu.l2_bytes or UNKNOWN_L2_BYTES for d in device),
         link_bytes_per_s=_column(d.link.bytes_per_s for d in device),
         link_latency_s=_column(d.link.latency_s for d in device),
         network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),
@@ -161,13 +204,13 @@ def gathered(
         formats={module: _format(module, model, deployments, device) for module in MODULES},
         kv_bytes=_column(KV_BYTES[d.kv_dtype] for d in deployments),
         expert_pad=_column(_pad(model, e, s.weight_dtype) for e, s in zip(engine, stages, strict=True)),
-        constants={
-            family: _constants(
-                [_operator(attention_key(family, d), on) for d, on in zip(deployments, device, strict=True)]
-            )
-            for family in FAMILIES
+        kernels={
+            **{
+                name: _kernels(on.kernel(name, cache_format(d)) for d, on in zip(deployments, device, strict=True))
+                for name in ATTENTION
+            },
+            **{name: _kernels(on.kernel(name, dtype) for on in device) for name, dtype in LINKS.items()},
         },
-        links={operation: _link(operation, device) for operation in COLLECTIVES},
         host_step_s=_column(e.overhead.step_s for e in engine),
         host_layer_s=_column(e.overhead.layer_s for e in engine),
         host_sequence_s=_column(e.overhead.sequence_s for e in engine),
@@ -187,6 +230,7 @@ def gathered(
         max_num_batched_tokens=_column(d.batching.max_num_batched_tokens for d in deployments),
         mixes=_column(d.batching.mixes_prefill_and_decode for d in deployments),
         basis=tuple(d.basis for d in device),
+        routing_skew=routing_skew,
     )
 
 
@@ -212,10 +256,11 @@ def _format(module: Module, model: Model, deployments: Sequence[Deployment], dev
     own = [d.stage.weight_dtype == model.weights.dtype for d in deployments]
     blocks = [model.weights.scale_block if is_own else None for is_own in own]
     main = [max(shares, key=lambda dtype, of=shares: of[dtype]) for shares in found]  # type: ignore[misc]
-    family = "moe" if module == "experts" else "gemm"
-    rows = [
-        _operator(product_key(family, dtype, block), device)
-        for dtype, block, device in zip(main, blocks, devices, strict=True)
+    kernels = [
+        on.kernel("moe", expert_format(dtype, block, model.weights.weight_only and is_own))
+        if module == "experts"
+        else on.kernel("gemm", product_format(dtype, block, model.weights.weight_only and is_own))
+        for dtype, block, is_own, on in zip(main, blocks, own, devices, strict=True)
     ]
     computed = [
         {_computed(dtype, model.weights.weight_only and is_own): share for dtype, share in shares.items()}
@@ -229,8 +274,11 @@ def _format(module: Module, model: Model, deployments: Sequence[Deployment], dev
         activation_bytes=_column(
             sum(share * ACTIVATION_BYTES[dtype] for dtype, share in shares.items()) for shares in computed
         ),
-        flop_per_s=_column(_mean_rate(d.gpu, shares) for d, shares in zip(devices, computed, strict=True)),
-        constants=_constants(rows),
+        flop_per_s=_column(
+            _mean_rate(on.gpu, shares) if module != "experts" else _peak(on.gpu, FORMATS[kernel.dtype].compute)
+            for on, shares, kernel in zip(devices, computed, kernels, strict=True)
+        ),
+        kernels=_kernels(kernels),
     )
 
 
@@ -241,48 +289,57 @@ def _computed(dtype: WeightDtype, weight_only: bool) -> WeightDtype:
 
 def _mean_rate(gpu: Gpu, shares: Mapping[WeightDtype, float]) -> float:
     """Return the rate of a module in several formats: each takes its share of the arithmetic. [FLOP/s]"""
-    peaks = gpu.flop_per_s
-    return 1 / sum(share / peaks.get(COMPUTE_TYPE[dtype], peaks["bf16"]) for dtype, share in shares.items())
+    return 1 / sum(share / _peak(gpu, COMPUTE_TYPE[dtype]) for dtype, share in shares.items())
 
 
-def product_key(family: str, dtype: WeightDtype, block: tuple[int, int] | None) -> str:
-    """Return the entry of a fits file for matrix products of a weight format, such as `gemm.fp8_block`."""
-    return f"{family}.{'fp8_block' if dtype == 'fp8' and block else dtype}"
+def _peak(gpu: Gpu, compute: str) -> float:
+    """Return the rate of a compute type; one that a device lacks runs at the rate of 16 bit. [FLOP/s]"""
+    return gpu.flop_per_s.get(compute, gpu.flop_per_s["bf16"])
 
 
-def attention_key(family: str, deployment: Deployment) -> str:
-    """Return the entry of a fits file that attention of `deployment` uses, such as `mla_decode.fp8`."""
-    return f"{family}.{'bf16' if deployment.kv_dtype == 'bf16' else 'fp8'}"
+def product_format(dtype: WeightDtype, block: tuple[int, int] | None, weight_only: bool = False) -> str:
+    """Return the format that matrix products of a weight format were measured in; weight-only ones share a kernel."""
+    if dtype == "fp8" and block:
+        return "fp8_block"
+    if dtype == "mxfp4" or (dtype == "nvfp4" and weight_only):
+        return "int4_wo"
+    return {"bf16": "bfloat16", "int8": "int8_wo", "int4": "int4_wo"}.get(dtype, dtype)
 
 
-def _constants(rows: Sequence[OperatorFit]) -> Constants:
-    return Constants(
-        fixed_s=_column(r.fixed_s for r in rows),
-        unit_s=_column(r.unit_s for r in rows),
-        compute_efficiency=_column(r.compute_efficiency for r in rows),
-        memory_efficiency=_column(r.memory_efficiency for r in rows),
+def expert_format(dtype: WeightDtype, block: tuple[int, int] | None, weight_only: bool = False) -> str:
+    """Return the format that experts of a weight format were measured in, or of the nearest kin that was."""
+    if dtype == "fp8" and block:
+        return "fp8_block"
+    if dtype == "nvfp4" and weight_only:
+        return "w4a16_mxfp4"
+    return {"bf16": "bfloat16", "int8": "bfloat16", "int4": "w4a16_mxfp4", "mxfp4": "w4a16_mxfp4"}.get(dtype, dtype)
+
+
+def cache_format(deployment: Deployment) -> str:
+    """Return the format of rows of attention over the cache of `deployment`."""
+    return "bfloat16" if deployment.kv_dtype == "bf16" else "fp8"
+
+
+def is_second_generation(kernel: str) -> bool:
+    """Return whether a kernel is of the FlashAttention-2 generation, which splits and packs less."""
+    return "flash_attn" in kernel and not kernel.endswith(("fa3", "fa4"))
+
+
+def _kernels(kernels: Iterable[Kernel]) -> Kernels:
+    """Return kernels as columns; a few kernels stand for many replicas."""
+    place: dict[int, int] = {}
+    distinct: list[Kernel] = []
+    at = []
+    for one in kernels:
+        if id(one) not in place:
+            place[id(one)] = len(distinct)
+            distinct.append(one)
+        at.append(place[id(one)])
+    names = dict.fromkeys(name for one in distinct for name in one.parameters)
+    table = {name: np.array([one.parameters.get(name, 0.0) for one in distinct]) for name in names}
+    older = np.array([is_second_generation(one.name) for one in distinct])
+    return Kernels(
+        parameters={name: values[at][:, None] for name, values in table.items()},
+        older=older[at][:, None],
+        basis=tuple(distinct[i].basis for i in at),
     )
-
-
-def _operator(key: str, device: Device) -> OperatorFit:
-    """Return the fit of an operator; a format nobody measured takes its block-scaled kin, typical constants, bf16."""
-    family, _, dtype = key.partition(".")
-    for fits in (device.fits.operators, device.generic.operators):
-        for name in (key, *((f"{family}.fp8_block",) if dtype == "fp8" else ())):
-            if name in fits:
-                return fits[name]
-    return device.generic.operators[f"{family}.bf16"]
-
-
-def _link(operation: str, devices: Sequence[Device]) -> LinkConstants:
-    rows = [_collective(operation, device) for device in devices]
-    return LinkConstants(
-        fixed_s=_column(r.fixed_s for r in rows),
-        rank_s=_column(r.rank_s for r in rows),
-        link_efficiency=_column(r.link_efficiency for r in rows),
-    )
-
-
-def _collective(operation: str, device: Device) -> CollectiveFit:
-    found = device.fits.collectives.get(operation) or device.generic.collectives.get(operation)
-    return found or device.generic.collectives["all_reduce"]

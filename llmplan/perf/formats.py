@@ -9,6 +9,7 @@ group of 4-bit integers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 WEIGHT_BYTES: dict[str, float] = {
     "bf16": 2.0,
@@ -66,3 +67,33 @@ def bytes_per_weight(dtype: str, scale_block: tuple[int, int] | None) -> float:
 def computes(flop_per_s: Mapping[str, float], weight_dtype: str) -> bool:
     """Return whether a device with these peaks has the compute type of `weight_dtype`."""
     return COMPUTE_TYPE[weight_dtype] in flop_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How measured rows of a product store its operands."""
+
+    weight_bytes: float
+    activation_bytes: float
+    compute: str
+    """Compute type of `Gpu.flop_per_s`."""
+    quantizes: bool = False
+    """Activations are quantized inside the measured time."""
+    copies: float = 1.0
+    """Copies of the weights that the benchmark rotates."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "bfloat16": Format(weight_bytes=2.0, activation_bytes=2.0, compute="bf16", copies=6.0),
+    "fp8": Format(weight_bytes=1.0, activation_bytes=1.0, compute="fp8", quantizes=True, copies=6.0),
+    "fp8_block": Format(weight_bytes=1.0, activation_bytes=1.0, compute="fp8", quantizes=True),
+    "nvfp4": Format(weight_bytes=0.5625, activation_bytes=0.5625, compute="fp4", quantizes=True),
+    "int8_sq": Format(weight_bytes=1.0, activation_bytes=1.0, compute="int8"),
+    "int8_wo": Format(weight_bytes=1.0, activation_bytes=2.0, compute="bf16"),
+    "int4_wo": Format(weight_bytes=0.516, activation_bytes=2.0, compute="bf16"),
+    "w4a16_mxfp4": Format(weight_bytes=0.531, activation_bytes=2.0, compute="bf16"),
+    "w4a8_mxfp4_mxfp8": Format(weight_bytes=0.531, activation_bytes=1.0, compute="fp8"),
+}
+"""By the name that measured rows of kernels have."""
+CACHE_BYTES: Mapping[str, float] = {"bfloat16": 2.0, "float16": 2.0, "fp8": 1.0}
+"""Bytes of a cached number, by the name that rows have."""

@@ -44,8 +44,9 @@ from numpy.typing import NDArray
 from llmplan.perf.attention import causal_pairs
 from llmplan.perf.fits import Replicas
 from llmplan.perf.memory import MemoryBudget, memory_budget
+from llmplan.perf.mixer_parts import PAIRS_UNIT, context_feature, pairs_feature
 from llmplan.perf.roofline import Floats
-from llmplan.perf.step import PAIRS_UNIT, StepCost, context_feature, pairs_feature, step_cost
+from llmplan.perf.step import StepCost, step_cost
 from llmplan.spec.caches import reaches
 from llmplan.spec.workload import Bucket, Slo
 
@@ -381,7 +382,7 @@ def most_sequences(cost: ReplicaCost, requests: Requests) -> Floats:
 def largest_load(cost: ReplicaCost, requests: Requests, feasible: Feasible) -> tuple[Operating, Booleans]:
     """Return the steady state at the largest batch that `feasible` accepts, and where there is one.
 
-    Bisects between (almost) no load and `most_decodes`: every bounded quantity rises with the batch.
+    Bisects between (almost) no load and `most_decodes`: every bounded quantity rises with the batch, but for dips of a percent.
     """
     high = most_decodes(cost, requests)
     possible = high > 0

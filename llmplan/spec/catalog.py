@@ -21,7 +21,7 @@ from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
 from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Bands, Fits
+from llmplan.spec.fits import Bands
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.kernels import KernelFits
 from llmplan.spec.messages import dotted, read_as
@@ -39,8 +39,7 @@ KINDS: dict[str, tuple[str, type[Spec]]] = {
     "nodes": ("hardware/nodes", Node),
     "engines": ("engines", Engine),
     "models": ("models", Model),
-    "fits": ("hardware/fits", Fits),
-    "kernels": ("hardware/kernels", KernelFits),
+    "fits": ("hardware/fits", KernelFits),
     "techniques": ("techniques", Technique),
 }
 """Folder and noun of each kind of entry."""
@@ -173,13 +172,13 @@ class Catalog:
         """Return a technique by name or alias."""
         return self._get("techniques", Technique, name)
 
-    def fits(self, gpu: str) -> Fits | None:
-        """Return the fits of one GPU, or None when nobody measured it."""
-        return self._get("fits", Fits, gpu) if gpu in self.names("fits") else None
+    def fits(self, gpu: str) -> KernelFits | None:
+        """Return the fitted kernels of one GPU, or None when nobody measured it."""
+        return self._get("fits", KernelFits, gpu) if gpu in self.names("fits") else None
 
     def kernels(self) -> list[KernelFits]:
         """Return the fitted kernels of every measured GPU."""
-        return [self._get("kernels", KernelFits, name) for name in self.names("kernels")]
+        return [self._get("fits", KernelFits, name) for name in self.names("fits")]
 
     def kernel_rows(self) -> Iterator[tuple[str, str]]:
         """Yield the shipped rows of measured kernels as (file name, text)."""

@@ -143,6 +143,14 @@ class FamilySupport(Formats):
         return (self,) if self.only is None else (self, self.only[architecture])
 
 
+class KernelChoice(Spec):
+    """The kernel that runs an operator, named as measured rows name it."""
+
+    kernel: str
+    dtype: str | None = None
+    """Format of its rows, where they stand in for those of another."""
+
+
 class Engine(Spec):
     """One serving engine and the version its facts belong to."""
 
@@ -162,6 +170,9 @@ class Engine(Spec):
     """What it can do with every model, but for the exceptions in `models`."""
     max_pp: Count = 1
     """Pipeline stages at most."""
+    kernels: Mapping[str, Mapping[str, KernelChoice]] = {}
+    """By GPU architecture, and by operator and format (`moe.fp8_block`), where several kernels were measured; left out,
+    the one with most rows."""
     notes: str = ""
     sources: Sources
 

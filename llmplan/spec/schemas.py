@@ -7,8 +7,9 @@ from typing import Any
 from llmplan.spec.base import Spec
 from llmplan.spec.deployment import Deployment
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Bands, Fits
+from llmplan.spec.fits import Bands
 from llmplan.spec.hardware import Gpu, Link, Node, PriceSheet
+from llmplan.spec.kernels import KernelFits
 from llmplan.spec.model import Model
 from llmplan.spec.plan import Answer
 from llmplan.spec.technique import Technique
@@ -18,7 +19,7 @@ KINDS: dict[str, tuple[type[Spec], bool]] = {
     "bands": (Bands, False),
     "deployment": (Deployment, True),
     "engine": (Engine, False),
-    "fits": (Fits, False),
+    "fits": (KernelFits, False),
     "fleet": (Fleet, False),
     "gpu": (Gpu, False),
     "link": (Link, False),

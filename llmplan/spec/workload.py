@@ -136,8 +136,8 @@ class Traffic(Spec):
     arrivals: Arrivals = Arrivals()
     classes: tuple[TrafficClass, ...] = ()
     prefix: Prefix | None = None
-    routing_skew: float = Field(default=0.0, ge=0)
-    """Zipf exponent of expert choice."""
+    routing_skew: float = Field(default=1.2, ge=0, le=10)
+    """Exponent of the popularity of experts, a power law; 0: all alike. Served runs of random tokens match 1.2."""
     adapters: Adapters | None = None
 
     @model_validator(mode="after")

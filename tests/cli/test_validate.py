@@ -85,7 +85,7 @@ def test_a_fit_of_own_rows_is_used_from_its_folder(at: Path) -> None:
     before = llmplan("validate", "kernels", "--data", "rows", "--format", "json")
     ran = llmplan("calibrate", "fit", "rows", "--source", "mine", "--output-dir", "own")
     assert ran.code == 0, ran.err
-    assert (at / "own/hardware/kernels/h100-sxm.yaml").is_file()
+    assert (at / "own/hardware/fits/h100-sxm.yaml").is_file()
     assert "refused rows: none" in ran.err
     after = llmplan("validate", "kernels", "--data", "rows", "--catalog", "own", "--format", "json")
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from llmplan.perf.fits import Device, Replicas, gathered
+from llmplan.perf.fits import Device, Kernel, KernelOf, Replicas, gathered
 from llmplan.spec.deployment import Batching, Deployment
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Fits
 from llmplan.spec.hardware import Gpu, Link
 from llmplan.spec.model import Model
 
@@ -123,26 +123,86 @@ MODELS = {fields["name"]: Model.model_validate(fields) for fields in TOYS}
 FORMATS = ("bf16", "fp8", "int4", "nvfp4")
 
 
-def fits(fixed: str = "0 s", unit: str = "0 s", compute: float = 1.0, memory: float = 1.0, rank: str = "0 s") -> Fits:
-    """Constants that are the same for every operator; by default the datasheet roofline."""
-    evidence = {"kernel": "toy", "rows": 0, "test_rows": 0}
-    operator = {"fixed_s": fixed, "compute_efficiency": compute, "memory_efficiency": memory, "evidence": evidence}
-    collective = {"fixed_s": fixed, "rank_s": rank, "link_efficiency": memory, "evidence": evidence}
-    units = {"attention_decode.bf16": unit, "mla_decode.bf16": unit}
-    families = ("gemm", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe")
-    return Fits.model_validate(
-        {
-            "gpu": "generic",
-            "operators": {f"{f}.bf16": operator | {"unit_s": units.get(f"{f}.bf16", "0 s")} for f in families},
-            "collectives": {"all_reduce": collective, "all_gather": collective},
-            "source": "made up",
-            "fitted": "2026-01-01",
-        }
-    )
+IDEAL: dict[str, dict[str, float]] = {
+    "gemm": {
+        "fixed_s": 0,
+        "compute_efficiency": 1,
+        "memory_efficiency": 1,
+        "overlap": 100,
+        "wave_s": 0,
+        "split_s": 0,
+        "feed_bytes": 1e9,
+        "l2_share": 0.1,
+    },
+    "prefill": {
+        "fixed_s": 0,
+        "compute_efficiency": 1,
+        "memory_efficiency": 1,
+        "overlap": 100,
+        "tile_s": 0,
+        "write_efficiency": 1,
+        "softmax_per_clock": 1e9,
+        "tail": 0,
+    },
+    "decode": {
+        "fixed_s": 0,
+        "memory_efficiency": 1,
+        "compute_efficiency": 1,
+        "overlap": 100,
+        "unit_s": 0,
+        "split_s": 0,
+        "l2_share": 0.1,
+        "l2_bandwidth": 1,
+    },
+    "experts": {
+        "fixed_s": 0,
+        "few_s": 0,
+        "row_s": 0,
+        "compute_efficiency": 1,
+        "memory_efficiency": 1,
+        "overlap": 100,
+        "wave_s": 0,
+        "route_passes": 1,
+        "l2_share": 0.1,
+    },
+    "collectives": {
+        "short_s": 0,
+        "rank_s": 0,
+        "short_efficiency": 1,
+        "long_s": 0,
+        "long_efficiency": 1e-3,
+        "contention": 1,
+    },
+}
+"""Kernels at the roofline but for whole tiles: the second protocol of a collective never wins."""
+REAL_CHANGES: dict[str, dict[str, float]] = {
+    "gemm": {"fixed_s": 5e-6, "compute_efficiency": 0.5, "memory_efficiency": 0.8, "overlap": 3, "wave_s": 1e-6},
+    "prefill": {"fixed_s": 5e-6, "compute_efficiency": 0.5, "memory_efficiency": 0.8, "overlap": 2, "tile_s": 1e-6},
+    "decode": {"fixed_s": 5e-6, "compute_efficiency": 0.5, "memory_efficiency": 0.8, "overlap": 3, "unit_s": 1e-6},
+    "experts": {"fixed_s": 5e-6, "few_s": 5e-6, "compute_efficiency": 0.5, "memory_efficiency": 0.8, "overlap": 3},
+    "collectives": {"short_s": 5e-6, "rank_s": 1e-6, "short_efficiency": 0.4, "long_s": 2e-5, "long_efficiency": 0.8},
+}
 
 
-IDEAL = fits()
-REAL = fits(fixed="5 us", unit="1 us", compute=0.5, memory=0.8, rank="1 us")
+def family(operator: str) -> str:
+    """The form of an operator."""
+    words = {"gemm": "gemm", "moe": "experts", "prefill": "prefill", "decode": "decode"}
+    return next((form for word, form in words.items() if word in operator), "collectives")
+
+
+def kernels(**changes: dict[str, float]) -> KernelOf:
+    """Kernels that are the same for every operator of a form; by default at the datasheet's roofline."""
+
+    @cache
+    def kernel(operator: str, dtype: str) -> Kernel:
+        form = family(operator)
+        return Kernel(name="toy", dtype=dtype, parameters=IDEAL[form] | changes.get(form, {}), basis="datasheet")
+
+    return kernel
+
+
+FREE = kernels()
+REAL = kernels(**REAL_CHANGES)
 
 
 def engine(*, memory: dict[str, Any] | None = None, overhead: dict[str, Any] | None = None) -> Engine:
@@ -182,7 +242,7 @@ def replicas(
     weight_dtype: str = "bf16",
     kv_dtype: str = "bf16",
     on: Gpu | None = None,
-    fits: Fits = IDEAL,
+    on_kernels: KernelOf = FREE,
     runs: Engine | None = None,
     link: dict[str, Any] | None = None,
     spans_hosts: bool = False,
@@ -209,8 +269,7 @@ def replicas(
         link=Link.model_validate(LINK | (link or {})),
         network_bytes_per_s=1e10,
         network_latency_s=1e-5,
-        fits=fits,
-        generic=fits,
+        kernel=on_kernels,
         basis="datasheet",
     )
     count = len(cuts)
@@ -221,5 +280,5 @@ def replicas(
 def toy() -> SimpleNamespace:
     """Makers of toy devices, models and replicas."""
     return SimpleNamespace(
-        gpu=gpu, models=MODELS, fits=fits, ideal=IDEAL, real=REAL, engine=engine, replicas=replicas, dense=DENSE
+        gpu=gpu, models=MODELS, kernels=kernels, ideal=FREE, real=REAL, engine=engine, replicas=replicas, dense=DENSE
     )

@@ -5,85 +5,94 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmplan.perf.curves import FARTHEST, curve
-
-KNOTS = st.lists(st.integers(1, 5000), min_size=1, max_size=6, unique=True)
+from llmplan.perf.curves import GRID, ONE, curve, through
 
 
 def bent(x):
-    """Seconds: flat at 1 us until 100, then 20 ns for each more."""
-    return 1e-6 + 2e-8 * np.maximum(x - 100, 0)
+    """Seconds: flat at 1 us until 96, then 20 ns for each more."""
+    return 1e-6 + 2e-8 * np.maximum(x - 96, 0)
+
+
+def straight(x):
+    return 3e-6 + 7e-9 * x
 
 
 def rows(*numbers):
     return np.array([[float(n) for n in numbers]])
 
 
+def test_the_grid_has_every_half_octave():
+    assert GRID[:8].tolist() == [1, 2, 3, 4, 6, 8, 12, 16]
+    assert np.all(np.rint(GRID) == GRID)
+    assert GRID[-1] == 2**18
+
+
 def test_a_curve_with_a_knot_at_each_bend_is_exact():
-    c = curve(bent, rows(1, 100))
-    x = rows(1, 2, 50, 99, 100, 101, 1000, 100_000)
-    assert c.seconds(x) == pytest.approx(bent(x), abs=1e-12)
+    c = curve(bent, GRID, 1)
+    x = rows(1, 1.5, 2, 50, 95, 96, 97, 1000, 100_000, 2**18, 1e6)
+    assert c.seconds(x) == pytest.approx(bent(x), abs=1e-11)
 
 
-def test_below_one_token_there_is_no_kernel():
-    c = curve(bent, rows(1, 100))
+def test_a_straight_line_needs_one_knot():
+    c = curve(straight, ONE, 1)
+    x = rows(1, 2, 3, 50, 1e6, 1e9)
+    assert c.seconds(x) == pytest.approx(straight(x), rel=1e-4)  # slopes of whole picoseconds over two tokens
+    assert c.start.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("knots", [GRID, ONE])
+def test_below_one_token_there_is_no_kernel(knots):
+    c = curve(bent, knots, 1)
     assert c.seconds(rows(0, 0.5, 0.999)).tolist() == [[0, 0, 0]]
     assert c.seconds(rows(1)) == pytest.approx(1e-6)
 
 
-@given(KNOTS, st.integers(0, 2**32 - 1))
-def test_any_rising_cost_is_met_at_the_knots_within_half_a_picosecond(knots, seed):
+@given(st.integers(0, 2**32 - 1))
+def test_any_rising_cost_is_met_at_the_knots_within_half_a_picosecond(seed):
     steps = np.random.default_rng(seed).uniform(0, 1e-6, 6)
 
     def cost(x):
         return steps[0] + steps[1] * np.sqrt(x) + steps[2] * x + steps[3] * np.log1p(x)
 
-    c = curve(cost, rows(*knots))
-    at = rows(*knots)
-    assert np.max(np.abs(c.seconds(at) - cost(at))) <= 0.51e-12
+    c = curve(cost, GRID, 1)
+    assert np.max(np.abs(c.seconds(GRID[None, :]) - cost(GRID))) <= 0.51e-12 + 1e-13
 
 
-@given(KNOTS, st.integers(0, 2**32 - 1))
-def test_a_rising_cost_gives_a_rising_curve(knots, seed):
-    slope, bend = np.random.default_rng(seed).uniform(1e-9, 1e-6, 2)
+@given(st.integers(0, 2**32 - 1))
+def test_a_curve_rises_even_where_its_cost_falls(seed):
+    values = np.random.default_rng(seed).uniform(1e-7, 1e-5, (3, len(GRID)))
+    c = through(values, GRID)
+    x = np.tile(np.concatenate([np.arange(0.0, 3000.0), np.geomspace(3000, 2**18, 500)]), (3, 1))
+    assert np.all(np.diff(c.seconds(x)) >= -1e-15)
+    assert np.all(c.seconds(np.tile(GRID, (3, 1))) >= values - 0.51e-12)
 
-    def cost(x):
-        return slope * x + bend * np.log1p(x)
 
-    c = curve(cost, rows(1, *knots))
-    x = np.arange(0.0, 6000.0)[None, :]
-    width = max(knots)
-    assert np.all(np.diff(c.seconds(x)) >= -0.5e-12 * (width + 2))  # a slope is rounded to a whole picosecond
+@given(st.floats(1.0, 2.0**18))
+def test_between_knots_a_curve_is_a_line(x):
+    values = np.cumsum(np.linspace(1e-6, 2e-6, len(GRID)))[None, :]
+    c = through(values, GRID)
+    assert c.seconds(rows(x))[0, 0] == pytest.approx(np.interp(x, GRID, values[0]), abs=2e-12)
 
 
 def test_every_number_of_a_curve_is_a_whole_one():
-    c = curve(bent, rows(1, 3.2, 100.7))
-    assert set(c.start[0].tolist()) == {0, 1, 4, 101}
+    c = curve(bent, GRID, 2)
+    assert c.start.tolist() == [0, *GRID.astype(int).tolist()]
     for part in (c.start, c.base_ps, c.slope_ps):
         assert part.dtype == np.int64
-    assert c.base_ps[0, 1] == 1_000_000
-
-
-def test_sums_over_whole_features_are_whole_picoseconds():
-    c = curve(bent, rows(1, 100))
-    x = np.arange(1.0, 500.0)[None, :]
-    picoseconds = c.seconds(x) * 1e12
-    assert picoseconds == pytest.approx(np.rint(picoseconds), abs=1e-3)
-
-
-def test_knots_come_in_any_order_and_more_than_once():
-    x = rows(1, 7, 50, 100, 150, 1000)
-    plain, messy = curve(bent, rows(1, 100)), curve(bent, rows(100, 1, 100, 1, 0.3))
-    assert messy.seconds(x).tolist() == plain.seconds(x).tolist()
-
-
-def test_a_knot_too_far_away_is_brought_to_the_edge():
-    c = curve(bent, rows(1, 1e30))
-    assert c.start.max() == FARTHEST
+    assert c.base_ps[:, 1].tolist() == [1_000_000, 1_000_000]
+    assert c.base_ps[:, 0].tolist() == c.slope_ps[:, 0].tolist() == [0, 0]
 
 
 def test_each_replica_has_its_own_curve():
     factor = np.array([[1.0], [3.0]])
-    c = curve(lambda x: factor * bent(x), np.array([[1.0, 100.0], [1.0, 100.0]]))
-    found = c.seconds(np.array([[200.0], [200.0]]))
-    assert found == pytest.approx(np.array([[3e-6], [9e-6]]))
+    for knots in (GRID, ONE):
+        c = curve(lambda x: factor * straight(x), knots, 2)
+        found = c.seconds(np.array([[200.0], [200.0]]))
+        assert found == pytest.approx(factor * straight(200.0), rel=1e-4)
+
+
+def test_one_row_of_values_is_asked_of_every_replica():
+    c = curve(lambda x: np.array([[1.0], [3.0]]) * bent(x), GRID, 2)
+    assert c.seconds(rows(1, 200)).shape == (2, 2)
+    deep = np.full((2, 3, 4), 200.0)
+    assert c.seconds(deep)[1, 2, 3] == pytest.approx(3 * bent(200.0))

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from llmplan.perf.fits import COLLECTIVES, FAMILIES, MODULES, Device, attention_key, gathered, product_key
+from llmplan.perf.fits import (
+    ATTENTION,
+    LINKS,
+    MODULES,
+    Device,
+    Kernel,
+    cache_format,
+    expert_format,
+    gathered,
+    product_format,
+)
 from llmplan.perf.formats import WEIGHT_BYTES, bytes_per_weight
 from llmplan.spec.deployment import Deployment
-from llmplan.spec.fits import Fits
 from llmplan.spec.hardware import Link
 from llmplan.spec.model import Model
 
@@ -29,9 +37,8 @@ def test_each_replica_is_a_row(toy):
     assert r.tp.tolist() == [[1], [2], [4]]
     assert r.pp.tolist() == [[1], [1], [2]]
     assert r.basis == ("datasheet",) * 3
-    assert set(r.constants) == set(FAMILIES)
+    assert set(r.kernels) == {*ATTENTION, *LINKS}
     assert set(r.formats) == set(MODULES)
-    assert set(r.links) == set(COLLECTIVES)
     assert r.memory_bytes.tolist() == [[1e11]] * 3
 
 
@@ -100,60 +107,62 @@ def test_experts_are_padded_to_what_the_engine_asks_for(toy):
     assert toy.replicas("sparse", weight_dtype="bf16", runs=runs).expert_pad == 1
 
 
+@pytest.mark.parametrize(("kv_dtype", "rows"), [("bf16", "bfloat16"), ("fp8", "fp8"), ("int4", "fp8")])
+def test_attention_takes_the_kernel_of_its_kv_format(kv_dtype, rows):
+    assert cache_format(deployment("fp8", kv_dtype)) == rows
+
+
 @pytest.mark.parametrize(
-    ("family", "kv_dtype", "key"),
+    ("dtype", "block", "weight_only", "product", "expert"),
     [
-        ("attention_decode", "bf16", "attention_decode.bf16"),
-        ("attention_decode", "fp8", "attention_decode.fp8"),
-        ("mla_prefill", "int4", "mla_prefill.fp8"),
+        ("bf16", None, False, "bfloat16", "bfloat16"),
+        ("fp8", None, False, "fp8", "fp8"),
+        ("fp8", (128, 128), False, "fp8_block", "fp8_block"),
+        ("int4", (1, 128), False, "int4_wo", "w4a16_mxfp4"),
+        ("mxfp4", None, False, "int4_wo", "w4a16_mxfp4"),
+        ("nvfp4", None, False, "nvfp4", "nvfp4"),
+        ("nvfp4", None, True, "int4_wo", "w4a16_mxfp4"),
+        ("int8", None, False, "int8_wo", "bfloat16"),
     ],
 )
-def test_attention_takes_the_constants_of_its_kv_format(family, kv_dtype, key):
-    assert attention_key(family, deployment("fp8", kv_dtype)) == key
+def test_a_weight_format_runs_the_kernel_that_was_measured(dtype, block, weight_only, product, expert):
+    assert product_format(dtype, block, weight_only) == product
+    assert expert_format(dtype, block, weight_only) == expert
 
 
-def test_a_checkpoint_with_scaled_blocks_has_kernels_of_its_own():
-    assert product_key("gemm", "fp8", (128, 128)) == "gemm.fp8_block"
-    assert product_key("moe", "fp8", (128, 128)) == "moe.fp8_block"
-    assert product_key("gemm", "fp8", None) == "gemm.fp8"
-    assert product_key("gemm", "int4", (1, 128)) == "gemm.int4"
+def on_two_devices(toy, second):
+    """Replicas on two devices with kernels of their own."""
+    link = {"name": "toy", "kind": "device", "bytes_per_s": "1 B/s", "latency_s": "1 s", "sources": {}}
+    devices = [
+        Device(
+            gpu=toy.gpu(), link=Link.model_validate(link), network_bytes_per_s=0.0, network_latency_s=0.0,
+            kernel=kernel, basis="calibrated",
+        )
+        for kernel in (toy.ideal, second)
+    ]  # fmt: skip
+    found = [deployment(), deployment()]
+    return gathered(toy.models["dense"], found, devices, [toy.engine()] * 2, [False] * 2)
 
 
-def efficiency(toy, own, generic, weight_dtype):
-    device = Device(
-        gpu=toy.gpu(),
-        link=Link.model_validate(
-            {"name": "toy", "kind": "device", "bytes_per_s": "1 B/s", "latency_s": "1 s", "sources": {}}
-        ),
-        network_bytes_per_s=0.0,
-        network_latency_s=0.0,
-        fits=own,
-        generic=generic,
-        basis="calibrated",
-    )
-    r = gathered(toy.models["dense"], [deployment(weight_dtype)], [device], [toy.engine()], [False])
-    return float(np.squeeze(r.formats["ffn"].constants.memory_efficiency))
+def test_each_replica_has_the_parameters_of_its_device(toy):
+    r = on_two_devices(toy, toy.kernels(gemm={"memory_efficiency": 0.5}))
+    assert r.formats["ffn"].kernels.parameters["memory_efficiency"].tolist() == [[1.0], [0.5]]
+    assert r.kernels["attn_decode"].parameters["memory_efficiency"].tolist() == [[1.0], [1.0]]
 
 
-def test_a_format_nobody_measured_takes_typical_constants_then_those_of_bf16(toy):
-    def with_gemm(**formats):
-        base = toy.ideal.model_dump()
-        base["operators"] = base["operators"] | {
-            f"gemm.{name}": base["operators"]["gemm.bf16"] | {"memory_efficiency": value}
-            for name, value in formats.items()
-        }
-        return Fits.model_validate(base, context={"base_units": True})
-
-    own, generic = with_gemm(bf16=0.9), with_gemm(bf16=0.5, fp8=0.4)
-    assert efficiency(toy, own, generic, "bf16") == 0.9
-    assert efficiency(toy, own, generic, "fp8") == 0.4
-    assert efficiency(toy, own, generic, "int4") == 0.5
-    assert efficiency(toy, with_gemm(bf16=0.9, fp8=0.8), generic, "fp8") == 0.8
+def test_a_parameter_that_a_kernel_lacks_is_nothing(toy):
+    r = on_two_devices(toy, toy.kernels(gemm={"quantize_s": 3e-6}))
+    assert r.formats["ffn"].kernels.parameters["quantize_s"].tolist() == [[0.0], [3e-6]]
 
 
-def test_a_collective_nobody_measured_takes_those_of_the_all_reduce(toy):
-    r = toy.replicas("dense", {"tp": 2}, fits=toy.real)
-    assert r.links["reduce_scatter"] == r.links["all_reduce"]
+def test_kernels_of_the_second_generation_are_known_by_name(toy):
+    def named(operator, dtype):
+        one = toy.ideal(operator, dtype)
+        return Kernel(name="vllm_flash_attn_fa2", dtype=dtype, parameters=one.parameters, basis="transferred")
+
+    r = on_two_devices(toy, named)
+    assert r.kernels["attn_decode"].older.tolist() == [[False], [True]]
+    assert r.kernels["attn_decode"].basis == ("datasheet", "transferred")
 
 
 def test_an_unknown_clock_and_number_of_units_are_those_the_constants_were_seen_at(toy):

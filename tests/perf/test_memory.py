@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmplan.kernel_library import kernels_on, library_of
 from llmplan.perf.fits import Device, gathered
 from llmplan.perf.memory import MemoryBudget, layer_weight_bytes, memory_budget
 from llmplan.spec.catalog import Catalog
@@ -270,8 +271,7 @@ def on_h100(name: str, dtype: str, tp: int, utilization: float = 0.9, engine: st
         link=CATALOG.link("nvlink4"),
         network_bytes_per_s=0.0,
         network_latency_s=0.0,
-        fits=CATALOG.fits("h100-sxm"),
-        generic=CATALOG.fits("generic"),
+        kernel=kernels_on(gpu, runs, library_of(CATALOG)),
         basis="calibrated",
     )
     deployment = Deployment.model_validate(

@@ -90,7 +90,7 @@ def capacities(cost, asked, bounds):
 @pytest.fixture(scope="module")
 def costs(toy):
     runs = toy.engine(overhead={"first_token_steps": 2})
-    return [replica_cost(toy.replicas(model, layout, fits=toy.real, runs=runs)) for model, layout in KINDS]
+    return [replica_cost(toy.replicas(model, layout, on_kernels=toy.real, runs=runs)) for model, layout in KINDS]
 
 
 # ---- requests ----
@@ -182,7 +182,8 @@ def test_everything_rises_with_the_batch(costs, kind, lengths):
     }
     for name, values in measured.items():
         finite = values[np.isfinite(values)]
-        assert np.all(finite[1:] >= finite[:-1] * (1 - 1e-3)), name
+        slack = 1e-3 if name in ("rate", "load", "step", "concurrency") else 5e-3  # a crowd may stand on a flat stair
+        assert np.all(finite[1:] >= finite[:-1] * (1 - slack)), name
         assert np.all(np.isinf(values[0, finite.size :])), name
 
 
@@ -239,7 +240,7 @@ def test_a_long_prompt_comes_in_chunks(costs):
 def test_a_step_that_does_not_mix_pays_for_both(toy):
     asked = {}
     for mixes in (True, False):
-        cost = replica_cost(toy.replicas("dense", fits=toy.real, mixes_prefill_and_decode=mixes))
+        cost = replica_cost(toy.replicas("dense", on_kernels=toy.real, mixes_prefill_and_decode=mixes))
         asked[mixes] = operating(cost, requests(cost, 500, 100), one(20))
     assert cell(asked[False].mixed_step_s) > cell(asked[True].mixed_step_s)
     assert cell(asked[False].decode_step_s) == cell(asked[True].decode_step_s)
@@ -396,7 +397,7 @@ def test_capacity_rises_with_bandwidth(toy, model, layout):
     found = []
     for bandwidth in ("500 GB/s", "1 TB/s", "1.1 TB/s", "4 TB/s"):
         device = toy.gpu(memory_bytes_per_s=bandwidth)
-        cost = replica_cost(toy.replicas(model, layout, fits=toy.real, on=device))
+        cost = replica_cost(toy.replicas(model, layout, on_kernels=toy.real, on=device))
         asked = requests_of([bucket(*lengths) for lengths in LENGTHS] * 3, cost.reaches, 1.0)
         found.append(capacities(cost, asked, bounds))
     assert np.all(np.diff(found, axis=0) >= 0)
@@ -460,13 +461,13 @@ def test_a_mix_keeps_the_bounds_of_each_of_its_kinds(costs):
 
 def test_replicas_side_by_side_are_as_if_alone(toy):
     layouts = ({}, {"tp": 2}, {"tp": 4, "pp": 2})
-    together = replica_cost(toy.replicas("dense", *layouts, fits=toy.real))
+    together = replica_cost(toy.replicas("dense", *layouts, on_kernels=toy.real))
     buckets = [bucket(*lengths) for lengths in LENGTHS]
     bounds = keeps(bounds_of([slo(ttft=5000, tpot=20)] * len(buckets)))
     state, _ = largest_load(together, requests_of(buckets, together.reaches, 1.0), bounds)
     assert state.requests_per_s.shape == (3, 5)
     for row, layout in enumerate(layouts):
-        cost = replica_cost(toy.replicas("dense", layout, fits=toy.real))
+        cost = replica_cost(toy.replicas("dense", layout, on_kernels=toy.real))
         for column, lengths in enumerate(LENGTHS):
             alone = capacity(cost, requests(cost, *lengths), ttft=5000, tpot=20)
             assert state.requests_per_s[row, column] == pytest.approx(alone, rel=1e-6)

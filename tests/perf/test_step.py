@@ -5,12 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmplan.perf.block_parts import all_reduce_s
 from llmplan.perf.elementwise import ELEMENTWISE
-from llmplan.perf.step import all_reduce_s, context_feature, pairs_feature, step_cost
+from llmplan.perf.kernels import decode as decode_form
+from llmplan.perf.kernels import prefill as prefill_form
+from llmplan.perf.mixer_parts import context_feature, pairs_feature
+from llmplan.perf.step import TILED_TOKENS, step_cost
 from llmplan.spec.parameters import active_parameters
 
 MODELS = ("dense", "windowed", "sparse", "shared", "latent", "indexed", "compressed", "linear", "single")
-SPARSE = ("sparse", "shared", "latent", "indexed", "compressed")
 LAYOUTS = ({}, {"tp": 2}, {"tp": 4, "pp": 2}, {"pp": 3}, {"tp": 2, "dp": 2, "ep": 4})
 FULL = "decode_context"
 US = 1e-6
@@ -41,7 +44,7 @@ def seconds(cost, **step):
 def costs(toy):
     """The cost of every toy model in every layout, at the roofline and with constants."""
     return {
-        (model, number, real): step_cost(toy.replicas(model, layout, fits=toy.real if real else toy.ideal))
+        (model, number, real): step_cost(toy.replicas(model, layout, on_kernels=toy.real if real else toy.ideal))
         for model in MODELS
         for number, layout in enumerate(LAYOUTS)
         for real in (False, True)
@@ -66,28 +69,56 @@ def test_one_decode_of_a_dense_model_by_hand(toy):
         "ffn_down": 2 * (4000 * 1000 + 4000 + 1000),
     }
     for name, moved_bytes in moved.items():
-        assert shares[name] == pytest.approx(layers * moved_bytes / 1e12)
-    assert shares["head"] == pytest.approx(2 * (1000 * 10_000 + 1000 + 10_000) / 1e12)
+        assert shares[name] == pytest.approx(layers * moved_bytes / 1e12, rel=0.02)
+    assert shares["head"] == pytest.approx(2 * (1000 * 10_000 + 1000 + 10_000) / 1e12, rel=0.01)
     cache, queries = 1000 * 4 * 2 * 50 * 2, 2 * 16 * 100
-    assert shares["decode_attention"] == pytest.approx(layers * (cache + queries) / 1e12)
+    assert shares["decode_attention"] == pytest.approx(layers * (cache + queries) / 1e12, rel=0.01)
     copies = ELEMENTWISE.passes * 1000 * 2 / (1e12 * ELEMENTWISE.memory_efficiency)
     assert shares["elementwise"] == pytest.approx(layers * (4 * 2.2 * US + copies))
-    assert shares["all_reduce"] == shares["stage_hop"] == shares["host"] == 0
+    assert shares["stage_hop"] == shares["host"] == 0
+    assert "all_reduce" not in shares
 
 
 def test_a_long_prompt_is_bound_by_arithmetic(toy):
     shares = step_cost(toy.replicas("dense")).shares(features(prompt=5000))
-    assert shares["ffn_up"] == pytest.approx(10 * 2 * 5000 * 1000 * 8000 / 1e14)
+    assert shares["ffn_up"] == pytest.approx(10 * 2 * 5000 * 1000 * 8000 / 1e14, rel=0.03)  # of whole tiles
     pairs = 5000 * 5001 / 2
-    moved = 5000 * (2 * 16 * 100 + 4 * 100 * 2)
-    assert shares["prefill_attention"] == pytest.approx(10 * (2 * 16 * pairs * 100 / 1e14 + moved / 1e12))
+    least = 10 * 2 * 16 * pairs * 100 / 1e14
+    assert least < shares["prefill_attention"] < 1.3 * least  # tiles on the diagonal are half empty; keys are written
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 512, 3000, 16384])
+def test_one_new_prompt_is_the_form_itself(toy, tokens):
+    found = step_cost(toy.replicas("dense", on_kernels=toy.real)).shares(features(prompt=tokens))["prefill_attention"]
+    r, p = toy.replicas("dense"), toy.real("attn_prefill", "bfloat16").parameters
+    form = prefill_form.seconds(1, tokens, 0, 16.0, 4.0, 50.0, 50.0, 0, 2.0, r.chip(), p)
+    assert found == pytest.approx(10 * form, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64, 200])
+def test_sequences_of_1024_tokens_are_the_form_itself(toy, batch):
+    step = features(decodes=batch, context=1024)
+    found = step_cost(toy.replicas("dense", on_kernels=toy.real)).shares(step)["decode_attention"]
+    r, p = toy.replicas("dense"), toy.real("attn_decode", "bfloat16").parameters
+    form = decode_form.seconds(batch, 1024, 16.0, 4.0, 50.0, 50.0, 100.0, 2.0, r.chip(), p, cold=True)
+    assert found == pytest.approx(10 * form, rel=1e-9)
+
+
+@pytest.mark.parametrize("context", [128, 4096, 16_384, 65_536])
+@pytest.mark.parametrize("batch", [1, 4, 64, 512])
+def test_at_other_contexts_the_sum_stays_near_the_form(toy, batch, context):
+    step = features(decodes=batch, context=context)
+    found = step_cost(toy.replicas("dense", on_kernels=toy.real)).shares(step)["decode_attention"]
+    r, p = toy.replicas("dense"), toy.real("attn_decode", "bfloat16").parameters
+    form = decode_form.seconds(batch, context, 16.0, 4.0, 50.0, 50.0, 100.0, 2.0, r.chip(), p, cold=True)
+    assert found == pytest.approx(10 * form, rel=0.4)
 
 
 def test_one_token_reads_its_own_experts(toy):
     shares = step_cost(toy.replicas("sparse")).shares(features(decodes=1, context=1))
-    moved = 2 * 3 * 1000 * 1000 * 2 + 4 * 1000 + 2 * (2 * 1000 + 4 * 1000)
-    assert shares["experts"] == pytest.approx(10 * moved / 1e12)
-    assert shares["router"] == pytest.approx(10 * 2 * (1000 * 16 + 1000 + 16) / 1e12)
+    weights, route = 2 * 3 * 1000 * 1000 * 2, 4 * 1000 + 2 * (4 * 1000 + 6 * 1000)
+    assert shares["experts"] == pytest.approx(10 * (weights + route) / 1e12, rel=0.01)
+    assert shares["router"] >= 10 * 2 * (1000 * 16 + 1000 + 16) / 1e12
 
 
 def test_the_host_takes_its_time_of_each_step_layer_and_sequence(toy):
@@ -100,10 +131,14 @@ def test_the_host_takes_its_time_of_each_step_layer_and_sequence(toy):
 
 
 def test_work_units_of_decode_attention_fill_the_multiprocessors(toy):
-    slow, free = (step_cost(toy.replicas("dense", fits=toy.fits(unit=unit))) for unit in ("100 us", "0 s"))
+    slow, free = (
+        step_cost(toy.replicas("dense", on_kernels=toy.kernels(decode={"unit_s": unit}))) for unit in (1e-4, 0.0)
+    )
     step = {"decodes": 25, "context": 10}
     extra = seconds(slow, **step) - seconds(free, **step)
-    assert extra == pytest.approx(10 * 25 * 4 * 100 * US / 100)  # layers, sequences, KV heads over 100 of them
+    assert extra == pytest.approx(
+        10 * 25 * 4 * 100 * US / 100, rel=1e-3
+    )  # layers, sequences, KV heads over 100 of them
 
 
 def test_stages_pass_activations_over_the_network_or_the_link(toy):
@@ -117,8 +152,14 @@ def test_stages_pass_activations_over_the_network_or_the_link(toy):
     assert far == pytest.approx(2 * (1e-5 + message / 1e10))
 
 
+def memory_bound(toy, model, **more):
+    """The cost of a model on a device whose arithmetic takes no time."""
+    rates = {"bf16": "100000 TFLOP/s", "fp8": "100000 TFLOP/s"}
+    return step_cost(toy.replicas(model, on=toy.gpu(flop_per_s=rates), **more))
+
+
 def test_chosen_tokens_are_read_and_all_are_looked_at(toy):
-    shares = step_cost(toy.replicas("indexed")).shares(features(decodes=10, context=50_000))
+    shares = memory_bound(toy, "indexed").shares(features(decodes=10, context=50_000))
     latents = 10 * 10 * 2000 * 120 * 2
     queries = 10 * 10 * 2 * 16 * 220
     assert shares["decode_attention"] == pytest.approx((latents + queries) / 1e12, rel=1e-3)
@@ -126,10 +167,10 @@ def test_chosen_tokens_are_read_and_all_are_looked_at(toy):
 
 
 def test_entries_are_a_fraction_of_the_tokens(toy):
-    shares = step_cost(toy.replicas("compressed")).shares(features(decodes=10, context=50_000))
+    shares = memory_bound(toy, "compressed").shares(features(decodes=10, context=50_000))
     assert shares["decode_entries"] == pytest.approx(8 * 10 * 400 / 4 * 64 * 2 / 1e12, rel=1e-3)
     assert shares["decode_indexer"] == pytest.approx(8 * 10 * 50_000 / 4 * 16 * (1 + 4 / 128) / 1e12, rel=1e-3)
-    near = step_cost(toy.replicas("compressed")).shares(features(decodes=10, context=100))
+    near = memory_bound(toy, "compressed").shares(features(decodes=10, context=100))
     assert near["decode_entries"] == pytest.approx(8 * 10 * 100 / 4 * 64 * 2 / 1e12, rel=1e-3)
 
 
@@ -148,8 +189,8 @@ def test_a_state_over_a_long_prompt_is_arithmetic_by_token(toy):
 
 
 def test_a_layer_of_one_block_reduces_once(toy):
-    found = step_cost(toy.replicas("single", {"tp": 2}, fits=toy.real)).shares(features(decodes=8, context=1))
-    r = toy.replicas("single", {"tp": 2}, fits=toy.real)
+    found = step_cost(toy.replicas("single", {"tp": 2}, on_kernels=toy.real)).shares(features(decodes=8, context=1))
+    r = toy.replicas("single", {"tp": 2}, on_kernels=toy.real)
     assert found["all_reduce"] == pytest.approx(8 * all_reduce_s(r, np.array([[2.0 * 8 * 1000]])))
 
 
@@ -161,17 +202,18 @@ def test_the_curves_add_up_to_the_operators(costs, step, which):
     cost = costs[which]
     shares = cost.shares(features(**step))
     parts = sum(float(np.squeeze(part)) for part in shares.values())
-    bends = 0.04 if which[0] in SPARSE else 0.005  # touched experts bend between the knots
-    assert seconds(cost, **step) == pytest.approx(parts, rel=bends)
+    miss = abs(seconds(cost, **step) / parts - 1)
+    assert miss <= 0.15  # stairs of whole tiles and experts, and a line through them
 
 
 def test_at_a_knot_the_curve_is_the_sum_of_its_operators(costs):
     for which in EVERY:
         cost = costs[which]
         for name, curve in cost.latency.items():
-            x = curve.start[:, 1:].astype(float)
-            parts = [part.seconds(x) for part in cost.parts if part.feature == name]
-            assert np.max(np.abs(curve.seconds(x) - sum(parts))) <= 0.51e-12
+            x = curve.start[None, 1:8].astype(float)
+            assert x.max() < TILED_TOKENS
+            parts = sum(part.seconds(x) for part in cost.parts if part.feature == name)
+            assert np.max(np.abs(curve.seconds(x) - np.maximum.accumulate(parts, axis=1))) <= 0.51e-12
 
 
 def test_shares_come_largest_first(costs):
@@ -229,9 +271,9 @@ def test_constants_never_make_a_step_faster(costs, step, model, number):
 
 
 def test_more_bandwidth_and_more_arithmetic_are_no_slower(toy):
-    base = step_cost(toy.replicas("sparse", {"tp": 2}, fits=toy.real))
+    base = step_cost(toy.replicas("sparse", {"tp": 2}, on_kernels=toy.real))
     for change in ({"memory_bytes_per_s": "2 TB/s"}, {"flop_per_s": {"bf16": "200 TFLOP/s"}}, {"clock_hz": "2 GHz"}):
-        better = step_cost(toy.replicas("sparse", {"tp": 2}, fits=toy.real, on=toy.gpu(**change)))
+        better = step_cost(toy.replicas("sparse", {"tp": 2}, on_kernels=toy.real, on=toy.gpu(**change)))
         for step in ({"decodes": 1, "context": 100}, {"prompt": 8000}, {"decodes": 200, "context": 5000}):
             assert seconds(better, **step) <= seconds(base, **step)
 
@@ -242,13 +284,12 @@ def test_smaller_weights_are_read_faster(toy, weight_dtype, share):
         step_cost(toy.replicas("dense", weight_dtype=dtype)).shares(features(decodes=1, context=1))["ffn_up"]
         for dtype in ("bf16", weight_dtype)
     )
-    assert small / plain == pytest.approx(share, rel=0.01)
+    assert small / plain == pytest.approx(share, rel=0.02)
 
 
 def test_a_smaller_cache_is_read_faster(toy):
     plain, small = (
-        step_cost(toy.replicas("dense", kv_dtype=dtype)).latency[FULL].seconds(np.array([[1e6]]))
-        for dtype in ("bf16", "fp8")
+        memory_bound(toy, "dense", kv_dtype=dtype).latency[FULL].seconds(np.array([[1e6]])) for dtype in ("bf16", "fp8")
     )
     assert plain == pytest.approx(2 * small)
 
@@ -256,14 +297,15 @@ def test_a_smaller_cache_is_read_faster(toy):
 def test_a_window_that_does_not_bind_changes_nothing(toy):
     dense, windowed = step_cost(toy.replicas("dense")), step_cost(toy.replicas("windowed"))
     x = features(decodes=10, context=50)
-    assert windowed.latency_s(x) == pytest.approx(dense.latency_s({k: v for k, v in x.items() if "100" not in k}))
+    whole = dense.latency_s({k: v for k, v in x.items() if "100" not in k})
+    assert windowed.latency_s(x) == pytest.approx(whole, rel=0.01)
 
 
 def test_a_window_saves_the_tokens_beyond_it(toy):
-    dense, windowed = step_cost(toy.replicas("dense")), step_cost(toy.replicas("windowed"))
+    dense, windowed = memory_bound(toy, "dense"), memory_bound(toy, "windowed")
     step = {"decodes": 10, "context": 10_000}
     saved = seconds(dense, **step) - seconds(windowed, **step)
-    assert saved == pytest.approx(10 * (10_000 - 100) * 6 * 4 * 2 * 50 * 2 / 1e12, rel=1e-3)
+    assert saved == pytest.approx(10 * (10_000 - 100) * 6 * 4 * 2 * 50 * 2 / 1e12, rel=0.01)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -275,7 +317,7 @@ def test_two_ranks_halve_the_matrices(toy, model):
 
 
 def test_ranks_that_share_a_layer_reduce_twice_in_it(toy):
-    r = toy.replicas("dense", {}, {"tp": 2}, {"tp": 4}, fits=toy.real)
+    r = toy.replicas("dense", {}, {"tp": 2}, {"tp": 4}, on_kernels=toy.real)
     found = step_cost(r).shares({name: np.repeat(x, 3, axis=0) for name, x in features(decodes=8, context=1).items()})
     assert found["all_reduce"][0, 0] == 0
     assert found["all_reduce"] == pytest.approx(10 * 2 * all_reduce_s(r, np.full((3, 1), 2.0 * 8 * 1000)))
@@ -288,13 +330,13 @@ def test_attention_on_several_ranks_splits_the_batch_and_not_the_heads(toy):
     step = features(decodes=64, context=1)
     assert spread.shares(step)["expert_exchange"] > 0
     assert "expert_exchange" not in alone.shares(step)
-    assert spread.shares(step)["experts"] == pytest.approx(alone.shares(step)["experts"] / 4)
+    assert spread.shares(step)["experts"] == pytest.approx(alone.shares(step)["experts"] / 4, rel=0.05)
 
 
 def test_each_replica_of_a_batch_costs_what_it_costs_alone(toy):
-    together = step_cost(toy.replicas("sparse", *LAYOUTS[:4], fits=toy.real))
+    together = step_cost(toy.replicas("sparse", *LAYOUTS[:4], on_kernels=toy.real))
     x = features(decodes=20, context=500, prompt=700)
     found = together.cycle_s({name: np.repeat(value, 4, axis=0) for name, value in x.items()})
     for row, layout in enumerate(LAYOUTS[:4]):
-        alone = step_cost(toy.replicas("sparse", layout, fits=toy.real))
+        alone = step_cost(toy.replicas("sparse", layout, on_kernels=toy.real))
         assert found[row, 0] == pytest.approx(float(np.squeeze(alone.cycle_s(x))), rel=1e-9)

@@ -29,7 +29,6 @@ READ = {
     "models": SHIPPED.model,
     "techniques": SHIPPED.technique,
     "fits": SHIPPED.fits,
-    "kernels": {fits.gpu: fits for fits in SHIPPED.kernels()}.__getitem__,
 }
 ENTRIES = [(kind, name) for kind in READ for name in SHIPPED.names(kind)]
 GPUS = [SHIPPED.gpu(name) for name in SHIPPED.names("gpus")]
@@ -94,7 +93,7 @@ def test_no_text_is_torn_after_a_hyphen(folder):
             assert torn is None, f"{path.name}: {torn[0]}"
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits", "kernels"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fits"}))
 def test_a_name_means_one_entry(kind):
     owner: dict[str, str] = {}
     for name in SHIPPED.names(kind):
@@ -105,7 +104,7 @@ def test_a_name_means_one_entry(kind):
         assert len(entry.aliases) == len(set(entry.aliases))
 
 
-@pytest.mark.parametrize(("kind", "name"), [e for e in ENTRIES if e[0] not in ("fits", "kernels")])
+@pytest.mark.parametrize(("kind", "name"), [e for e in ENTRIES if e[0] != "fits"])
 def test_an_alias_finds_its_entry(kind, name):
     for alias in READ[kind](name).aliases:
         assert READ[kind](alias).name == name
@@ -332,9 +331,10 @@ def test_every_released_gpu_is_served_by_some_engine():
 @pytest.mark.parametrize("name", SHIPPED.names("fits"))
 def test_a_fit_is_of_a_gpu_that_exists(name):
     fits = SHIPPED.fits(name)
-    assert fits.gpu in {*SHIPPED.names("gpus"), "generic"}
-    assert {key.split(".")[0] for key in fits.operators} >= {"gemm", "attention_prefill", "attention_decode"}
-    assert "all_reduce" in SHIPPED.fits("generic").collectives
+    assert fits.gpu == name
+    assert name in SHIPPED.names("gpus")
+    steps = {"gemm", "attn_prefill", "attn_decode", "mla_prefill", "mla_decode", "moe", "all_reduce"}
+    assert {kernel.operator for kernel in fits.kernels} >= steps
 
 
 def test_a_gpu_without_fits_is_said_to_have_none():

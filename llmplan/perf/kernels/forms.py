@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmplan.perf.fits import UNKNOWN_MULTIPROCESSORS
+from llmplan.perf.fits import UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS, is_second_generation
+from llmplan.perf.formats import CACHE_BYTES, FORMATS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
@@ -19,8 +20,6 @@ from llmplan.perf.roofline import Floats
 from llmplan.spec.hardware import Gpu
 
 Columns = Mapping[str, Floats]
-UNKNOWN_L2_BYTES = 50.0 * 2**20
-"""Where a datasheet is silent: that of an H100."""
 MLA_PREFILL = (192.0, 128.0)
 MLA_DECODE = (576.0, 512.0)
 """Widths of a key and a value of latent attention: of each head, and absorbed into the latent."""
@@ -28,36 +27,10 @@ UNGATED_HIDDEN = 2688.0
 """Width of the one model among the rows whose experts have no gate (Nemotron-3-Nano)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """How a product stores its operands."""
-
-    weight_bytes: float
-    activation_bytes: float
-    compute: str
-    """Compute type of `Gpu.flop_per_s`."""
-    quantizes: bool = False
-    """Activations are quantized inside the measured time."""
-    copies: float = 1.0
-    """Copies of the weights that the benchmark rotates."""
-
-
-FORMATS: Mapping[str, Format] = {
-    "bfloat16": Format(weight_bytes=2.0, activation_bytes=2.0, compute="bf16", copies=6.0),
-    "fp8": Format(weight_bytes=1.0, activation_bytes=1.0, compute="fp8", quantizes=True, copies=6.0),
-    "fp8_block": Format(weight_bytes=1.0, activation_bytes=1.0, compute="fp8", quantizes=True),
-    "nvfp4": Format(weight_bytes=0.5625, activation_bytes=0.5625, compute="fp4", quantizes=True),
-    "int8_sq": Format(weight_bytes=1.0, activation_bytes=1.0, compute="int8"),
-    "int8_wo": Format(weight_bytes=1.0, activation_bytes=2.0, compute="bf16"),
-    "int4_wo": Format(weight_bytes=0.516, activation_bytes=2.0, compute="bf16"),
-    "w4a16_mxfp4": Format(weight_bytes=0.531, activation_bytes=2.0, compute="bf16"),
-    "w4a8_mxfp4_mxfp8": Format(weight_bytes=0.531, activation_bytes=1.0, compute="fp8"),
-}
 COLLECTIVES = (
     *("all_reduce", "all_reduce_vllm_graph", "all_reduce_vllm_eager"),
     *("all_gather", "reduce_scatter", "all_to_all"),
 )
-CACHE_BYTES: Mapping[str, float] = {"bfloat16": 2.0, "float16": 2.0, "fp8": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +140,6 @@ def _prefill(heads_of: Heads) -> tuple[Predict, Work]:
         return 2 * c["batch"] * heads * pairs * width / chip.flop_per_s, moved / chip.bytes_per_s
 
     return predict, work
-
-
-def is_second_generation(kernel: str) -> bool:
-    """Return whether a kernel is of the FlashAttention-2 generation, which splits and packs less."""
-    return "flash_attn" in kernel and not kernel.endswith(("fa3", "fa4"))
 
 
 def _decode(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) -> Floats:
