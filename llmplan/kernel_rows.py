@@ -208,7 +208,7 @@ def _usable(
     sound = np.isfinite(seconds) & (seconds > 0)
     for name, column in numbers.items():
         sound &= np.isfinite(column) & ((column >= 0) if name in ZERO_ALLOWED else (column > 0))
-    sound &= _possible(numbers)
+    sound &= possible(numbers)
     found.refused["malformed"] += int((~sound).sum())
     if "head_dim" in numbers:
         other = sound & (numbers["head_dim"] == OWN_KERNEL_DIM)
@@ -230,7 +230,7 @@ def _usable(
     return sound
 
 
-def _possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
+def possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
     """Return which rows state a shape that there can be."""
     possible = np.all([column <= LARGEST for column in numbers.values()], axis=0)
     if "experts" in numbers:

@@ -27,7 +27,7 @@ def read_measured(directory: str | None, catalog: Catalog) -> Measured:
     from llmplan.kernel_rows import KEYS, measured_rows
 
     if directory is None:
-        return measured_rows(catalog.kernel_rows(), _targets(catalog))
+        return measured_rows(catalog.kernel_rows(), targets(catalog))
     path = Path(directory)
     if not path.exists():
         raise InputError(f"{directory}: no such folder; want one with {', '.join(KEYS)} as .csv or .csv.gz")
@@ -35,7 +35,7 @@ def read_measured(directory: str | None, catalog: Catalog) -> Measured:
     known = [p for p in files if p.name.split(".")[0] in KEYS]
     if not known:
         raise InputError(f"{directory}: holds no kernel times; want {', '.join(KEYS)} as .csv or .csv.gz")
-    return measured_rows(_texts(known), _targets(catalog))
+    return measured_rows(_texts(known), targets(catalog))
 
 
 def _texts(files: list[Path]) -> Iterator[tuple[str, str]]:
@@ -46,7 +46,8 @@ def _texts(files: list[Path]) -> Iterator[tuple[str, str]]:
         yield where, text
 
 
-def _targets(catalog: Catalog) -> TargetOf:
+def targets(catalog: Catalog) -> TargetOf:
+    """Return what finds the device of a name, with the link inside its host."""
     from functools import cache
 
     from llmplan.errors import LlmplanError
