@@ -25,6 +25,8 @@ READERS: Mapping[str, Callable[[Source, Asked], Found]] = {
     "vidur": foreign_vidur.read,
     "aiconfigurator": foreign_aiconfigurator.read,
 }
+UNIT_IN_TEXT = frozenset({"nccl-tests"})
+"""Formats that state their unit, which their reader checks."""
 PROBES = 2000
 """Rows of a file that are read back to see whether its times are in another unit."""
 
@@ -68,9 +70,12 @@ def imported(sources: Iterable[Source], form: str, asked: Asked, target_of: Targ
     refused: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     for source in sources:
-        found = READERS[form_of(source) if form == "auto" else form](source, asked)
+        here = form_of(source) if form == "auto" else form
+        found = READERS[here](source, asked)
         kept = _possible(found)
-        _check_unit(source.where, kept, asked, target_of)
+        if here not in UNIT_IN_TEXT:
+            probes = kept[:: max(1, len(kept) // PROBES)]
+            _check_unit(source.where, _texts(_merged(probes), asked.gpu), target_of)
         rows += kept
         refused.update(found.refused)
         notes.update(found.notes)
@@ -79,7 +84,7 @@ def imported(sources: Iterable[Source], form: str, asked: Asked, target_of: Targ
         raise InputError(f"no row can be used: {counted(refused) or 'the files hold none'}")
     merged = _merged(rows)
     texts = _texts(merged, asked.gpu)
-    unread = measured_rows(texts.items(), target_of).refused
+    unread = _check_unit("all files", texts, target_of)
     kinds = Counter(row.kind for row in merged)
     return Imported(
         texts=texts,
@@ -114,7 +119,7 @@ def form_of(source: Source) -> str:
         return "aiconfigurator"
     if {"system", "time_us"} <= set(columns):
         raise InputError(f"{source.where}: has our own columns already; give its folder to calibrate fit")
-    if source.table is None and any(line.lstrip().startswith("#") for line in source.text.splitlines()):
+    if foreign_nccl.MARK in source.text or head.startswith("#"):
         return "nccl-tests"
     raise InputError(f"{source.where}: is in no format that is read; want {', '.join(READERS)}")
 
@@ -136,16 +141,18 @@ def _possible(found: Found) -> list[Row]:
     return kept
 
 
-def _check_unit(where: str, rows: Sequence[Row], asked: Asked, target_of: TargetOf) -> None:
-    """Refuse a file whose times are far from what its kernels can take."""
-    probes = rows[:: max(1, len(rows) // PROBES)]
-    texts = _texts(_merged(probes), asked.gpu)
+def _check_unit(where: str, texts: Mapping[str, str], target_of: TargetOf) -> Counter[str]:
+    """Return what readers pass over; refuse rows whose times are far from what their kernels can take."""
+    refused: Counter[str] = Counter()
     for name, text in texts.items():
-        if measured_rows([(name, text)], target_of).refused["wrong_unit"]:
+        here = measured_rows([(name, text)], target_of).refused
+        if here["wrong_unit"]:
             raise InputError(
                 f"{where}: times for {name} are outside of 0.05 to 1000 times the roofline, in the median; want "
                 "the unit of the format, and more than the smallest sizes"
             )
+        refused.update(here)
+    return refused
 
 
 def _merged(rows: Iterable[Row]) -> list[Row]:

@@ -90,10 +90,10 @@ def fit(
 @app.command("import", epilog=o.EXIT_CODES)
 def import_rows(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Output of nccl-tests; tables of Vidur or AIConfigurator.")
+        list[str], typer.Argument(metavar="FILE", help="Output of nccl-tests; tables of Vidur or AIConfigurator.")
     ],
     system: Annotated[str, typer.Option("--system", metavar="GPU", help="The GPU they were measured on.")],
-    form: Annotated[Form, typer.Option("--format", "-f", help="Format of the files.")] = Form.auto,
+    form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.auto,
     output_dir: Annotated[
         str | None, typer.Option("--output-dir", metavar="DIR", help="Folder to write; without it a dry run.")
     ] = None,
