@@ -31,12 +31,12 @@ LEAST_GB_PER_S, MOST_OFF = 1.0, 0.05
 _TAG = re.compile(r"^\[\d+,\d+\]<std(?:out|err)>:\s?")
 """What `mpirun --tag-output` puts before each line."""
 _RANK = re.compile(
-    r"#\s+Rank\s+(?P<rank>\d+)\s+(?:Group\s+(?P<group>\d+)\s+)?Pid\s+\d+\s+on\s+(?P<host>\S+)\s+"
+    r"#\s+Rank\s+(?P<rank>\d{1,9})\s+(?:Group\s+(?P<group>\d+)\s+)?Pid\s+\d+\s+on\s+(?P<host>\S+)\s+"
     r"device\s+\d+\s+\[[^]]*\]\s*(?P<device>.*)"
 )
 _STARTING = re.compile(r"#\s+Collective test starting:\s*(?:\S*/)?(?P<test>\w+?)_perf")
 _SUITE = re.compile(r"(?P<suite>nccl|rccl)-tests", re.IGNORECASE)
-_LIBRARY = re.compile(r"nccl-library=(?P<code>\d+)")
+_LIBRARY = re.compile(r"nccl-library=(?P<code>\d{1,9})")
 _VERSION = re.compile(r"\b(?P<suite>NCCL|RCCL) version\s*:?\s*(?P<version>\d+(?:\.\d+)+)")
 _UNIT = re.compile(r"\((?!B\)|elements\))(?P<unit>[^)]*)\)")
 
@@ -113,14 +113,16 @@ def _row(cells: Sequence[str], run: _Run, where: str, asked: Asked) -> Iterator[
         raise RefusedError("malformed")
     at = {name: cells[i] for i, name in reversed(list(enumerate(run.header)))}  # the first of a name: out of place
     if "time" not in at:
-        raise RefusedError("cpu_time")
+        raise RefusedError("cpu_time" if "cputime" in at else "malformed")
+    if not {"size", "type", MARK} <= at.keys():
+        raise RefusedError("malformed")
     if at.get("#wrong", "N/A") not in ("0", "N/A"):
         raise RefusedError("wrong_result")
-    dtype = COLLECTIVE_DTYPES.get(at.get("type", ""))
+    dtype = COLLECTIVE_DTYPES.get(at["type"])
     if dtype is None:
         raise RefusedError("unknown_dtype")
     size, taken_us = whole(at["size"]), time_us(at["time"])
-    _check_bandwidth(size, taken_us, number(at["algbw"]))
+    _check_bandwidth(size, taken_us, number(at[MARK]))
     ranks, link = _place(run, asked)
     yield Row(
         kind="comm",
