@@ -1,4 +1,4 @@
-"""`llmplan calibrate`: parameters of kernels from measured rows."""
+"""`llmplan calibrate`: parameters of kernels from measured rows, and the rows themselves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmplan.cli import measuring
 from llmplan.cli import options as o
 from llmplan.cli.folders import changed_files, written_together
 from llmplan.errors import InputError
@@ -87,66 +88,4 @@ def fit(
         o.told(quiet, f"wrote {output_dir}/{name}")
 
 
-@app.command("import", epilog=o.EXIT_CODES)
-def import_rows(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Output of nccl-tests; tables of Vidur or AIConfigurator.")
-    ],
-    system: Annotated[str, typer.Option("--system", metavar="GPU", help="The GPU they were measured on.")],
-    form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.auto,
-    output_dir: Annotated[
-        str | None, typer.Option("--output-dir", metavar="DIR", help="Folder to write; without it a dry run.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of that folder.")] = False,
-    backend: Annotated[str | None, typer.Option("--backend", help="Library, where a file names none.")] = None,
-    backend_version: Annotated[
-        str | None, typer.Option("--backend-version", metavar="VERSION", help="Its version, where a file has none.")
-    ] = None,
-    op: Annotated[Op | None, typer.Option("--op", help="Test of nccl-tests, where a file does not say.")] = None,
-    catalog: o.CatalogOption = None,
-    quiet: o.QuietOption = False,
-) -> None:
-    """Turn foreign measurements of kernels into rows for `calibrate fit` and `validate kernels`."""
-    from llmplan.cli.foreign_files import read_source
-    from llmplan.cli.measured import targets
-    from llmplan.kernel_import import counted, imported
-
-    opened = o.opened_catalog(catalog)
-    asked = _asked(opened, system, backend, backend_version, op)
-    found = imported((read_source(name) for name in files), form.value, asked, targets(opened))
-    changed = [] if output_dir is None else changed_files(output_dir, found.texts, overwrite)
-    if output_dir is not None:
-        written_together(output_dir, {name: found.texts[name] for name in changed})
-    for name, rows in found.rows.items():
-        what = "not written" if output_dir is None else "written" if name in changed else "as it was"
-        typer.echo(f"{Path(output_dir or '') / name}: {rows} rows of {asked.gpu}, {what}")
-    for note in found.notes:
-        o.told(quiet, f"note       {note}")
-    o.told(quiet, f"refused rows: {counted(found.refused) or 'none'}")
-    o.told(quiet, f"merged rows: {found.merged} into the median of their key")
-    if found.unread:
-        o.told(quiet, f"rows that no form predicts yet: {counted(found.unread)}")
-    last = (
-        "nothing written; --output-dir DIR writes it" if output_dir is None else f"llmplan calibrate fit {output_dir}"
-    )
-    o.told(quiet, last)
-
-
-def _asked(catalog: Catalog, system: str, backend: str | None, version: str | None, op: Op | None) -> Asked:
-    from functools import cache
-
-    from llmplan.errors import LlmplanError
-    from llmplan.foreign_rows import Asked
-
-    @cache
-    def name_of(device: str) -> str | None:
-        try:
-            return catalog.gpu(device).name
-        except LlmplanError:
-            return None
-
-    try:
-        gpu = catalog.gpu(system).name
-    except LlmplanError as error:
-        raise InputError(f"--system {system}: {error}") from None
-    return Asked(gpu=gpu, gpu_of=name_of, backend=backend, version=version, op=op and op.value)
+app.command("run", epilog=o.EXIT_CODES)(measuring.run)
