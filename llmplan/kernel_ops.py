@@ -181,7 +181,9 @@ def collective(op: str, size_bytes: int, ranks: int, device: str) -> Call:
     if op == "all_reduce":
         return partial(dist.all_reduce, zeros(1))
     if op == "all_gather":
-        return partial(dist.all_gather_into_tensor, zeros(1), zeros(ranks))
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # the name before 2.13
+        return partial(gather, zeros(1), zeros(ranks))
     if op == "reduce_scatter":
-        return partial(dist.reduce_scatter_tensor, zeros(ranks), zeros(1))
+        scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+        return partial(scatter, zeros(ranks), zeros(1))
     return partial(dist.all_to_all_single, zeros(1), zeros(1))

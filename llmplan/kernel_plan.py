@@ -61,6 +61,7 @@ WIDEST_HEAD = 256
 LONGEST_S, MEMORY_SHARE = 0.05, 0.6
 """A row may take so long at the datasheet's rates, and so much of the device's memory."""
 L2_TIMES, MOST_COPIES = 3.0, 1024
+SEED_STEP = 4096
 SIXTEEN_BIT = 2
 
 
@@ -268,9 +269,9 @@ def _places(candidates: Sequence[Planned]) -> Floats:
 
 
 def _points(count: int, dimensions: int, seed: int) -> Floats:
-    """Return the points seed·count, seed·count + 1, … of the additive sequence of generalized golden ratios."""
+    """Return `count` points of the additive sequence of generalized golden ratios; each seed begins elsewhere."""
     ratio = 2.0
     for _ in range(64):
         ratio = (1 + ratio) ** (1 / (dimensions + 1))
     steps = ratio ** -np.arange(1, dimensions + 1)
-    return np.asarray((0.5 + np.outer(seed * count + np.arange(1, count + 1), steps)) % 1.0)
+    return np.asarray((0.5 + np.outer(seed * SEED_STEP + np.arange(1, count + 1), steps)) % 1.0)

@@ -44,7 +44,8 @@ class RowFiles:
                     self._read(path, file, system, told)
 
     def _read(self, path: Path, file: str, system: str, told: Callable[[str], None]) -> None:
-        text = path.read_bytes()
+        with path.open("rb") as there:
+            text = there.read()
         whole = text.rfind(b"\n") + 1
         rows = list(csv.reader(io.StringIO(text[:whole].decode(errors="replace"))))
         wanted = list(columns(file))
