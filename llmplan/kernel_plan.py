@@ -1,8 +1,9 @@
-"""Which kernels to measure on a GPU: rows spread evenly over the logarithms of their keys, always the same ones.
+"""Which kernels to measure on a GPU: rows spread evenly over a grid of keys, always the same ones.
 
-The candidates of an operator are a grid: sizes in even steps, shapes of real models cut over 1 to 8 ranks. Of them a
-plan takes those nearest to the points of an additive sequence (x_i = frac(1/2 + i/φ^d), φ the root of
-x^(D+1) = x + 1), which fills a cube evenly at any length: a run that stops early has measured all over the grid.
+The candidates of an operator are a grid: sizes in even steps of their logarithms, shapes of real models cut over 1 to 8
+ranks. Of them a plan takes those nearest to the points of an additive sequence (x_d = frac(1/2 + i/φ^d), φ the root of
+x^(D+1) = x + 1), which fills a cube evenly at any length: a run that stops early has measured all over the grid. The
+place of a number in the cube is its rank, so that shapes are chosen as often as models have ones alike.
 
 `warm` rows repeat a call as the shipped rows do: activations and caches stay, six copies of the weights take turns.
 `cold` rows rotate whole sets of buffers, together three times L2, so that no call finds what the one before left.
@@ -246,7 +247,7 @@ def _heads(catalog: Catalog) -> list[tuple[int, int, int]]:
 
 
 def _spread(candidates: Sequence[Planned], rows: int, seed: int) -> list[Planned]:
-    """Return at most `rows` candidates, spread evenly over the logarithms of their numbers."""
+    """Return at most `rows` candidates, spread evenly over the ranks of their numbers."""
     places = _places(candidates)
     free = np.ones(len(candidates), dtype=bool)
     chosen: list[Planned] = []
@@ -259,13 +260,14 @@ def _spread(candidates: Sequence[Planned], rows: int, seed: int) -> list[Planned
 
 
 def _places(candidates: Sequence[Planned]) -> Floats:
-    """Return each candidate as a point in a cube: the logarithm of each number that varies, from 0 to 1."""
-    rows = [[value for value in row.key if not isinstance(value, str)] for row in candidates]
-    logs = np.log2(np.array(rows, dtype=float) + 1.0)
-    logs = logs[:, np.ptp(logs, axis=0) > 0]
-    if not logs.shape[1]:
-        return np.zeros((len(candidates), 1))
-    return np.asarray((logs - logs.min(axis=0)) / np.ptp(logs, axis=0))
+    """Return each candidate as a point in a cube: for each number that varies, the share of candidates below it."""
+    rows = np.array([[value for value in row.key if not isinstance(value, str)] for row in candidates], dtype=float)
+    varied = [column for column in rows.T if np.ptp(column) > 0] or [rows[:, 0]]
+    places = []
+    for column in varied:
+        order = np.sort(column)
+        places.append((np.searchsorted(order, column, "left") + np.searchsorted(order, column, "right")) / 2)
+    return np.asarray(np.stack(places, axis=1) / len(candidates))
 
 
 def _points(count: int, dimensions: int, seed: int) -> Floats:
