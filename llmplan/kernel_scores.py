@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmplan.kernel_library import KernelLibrary
+from llmplan.kernel_residuals import ResidualLibrary
 from llmplan.kernel_rows import Cell, Measured
 from llmplan.perf.kernels.forms import roofline_s
 from llmplan.perf.roofline import Floats
@@ -69,7 +70,9 @@ def errors(predicted: Floats, measured: Floats) -> Errors:
     )
 
 
-def predictions(measured: Measured, library: KernelLibrary, hide: str | None = None) -> Iterator[Predicted]:
+def predictions(
+    measured: Measured, library: KernelLibrary, hide: str | None = None, residuals: ResidualLibrary | None = None
+) -> Iterator[Predicted]:
     """Yield every cell with its predictions; cells that nothing predicts are passed over.
 
     Parameters
@@ -78,6 +81,8 @@ def predictions(measured: Measured, library: KernelLibrary, hide: str | None = N
     library : KernelLibrary
     hide : 'gpu' or 'family', optional
         Predict each device as if neither it (nor its architecture) had been measured.
+    residuals : ResidualLibrary, optional
+        Taken where a kernel is predicted with its own parameters.
     """
     for cell in measured.cells:
         known = library if hide is None else library.without(cell.target.gpu, family=hide == "family")
@@ -85,6 +90,11 @@ def predictions(measured: Measured, library: KernelLibrary, hide: str | None = N
         if found is None:
             continue
         seconds = cell.operator.predict(cell.columns, cell.target, cell.dtype, cell.kernel, found.parameters)
+        if residuals is not None and hide is None and found.basis == "calibrated":
+            left = residuals.ln_factor(
+                cell.target, cell.operator, cell.dtype, cell.kernel, found.parameters, cell.columns
+            )
+            seconds = seconds if left is None else seconds * np.exp(left)
         yield Predicted(cell=cell, seconds=seconds, basis=found.basis)
 
 

@@ -46,6 +46,9 @@ def kernels(
     max_mape: Annotated[
         float | None, typer.Option("--max-mape", metavar="PERCENT", help="Exit 3 where left-out rows miss by more.")
     ] = None,
+    residuals: Annotated[
+        bool, typer.Option("--residuals/--no-residuals", help="Add what measured rows nearby say beside the forms.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     catalog: o.CatalogOption = None,
     wide: o.WideOption = False,
@@ -55,8 +58,8 @@ def kernels(
 
     `group`: whole shapes left out of every fit. `point`: single rows left out. `train`: rows the fits may have seen.
     """
-    from llmplan.cli.measured import read_measured
-    from llmplan.kernel_library import library_of
+    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.kernel_residuals import ResidualLibrary
     from llmplan.kernel_scores import document, predictions, row_table, scores
     from llmplan.report import render
 
@@ -64,7 +67,10 @@ def kernels(
     o.check_output(rows, overwrite, "--rows", (".csv",))
     opened = o.opened_catalog(catalog)
     measured = read_measured(data, opened)
-    predicted = list(predictions(measured, library_of(opened), None if hide is None else hide.value))
+    nearby = ResidualLibrary(opened.kernel_residuals) if residuals else None
+    predicted = list(predictions(measured, opened_library(opened), None if hide is None else hide.value, nearby))
+    for note in nearby.notes() if nearby else ():
+        o.told(quiet, note)
     scored = scores(predicted)
     told = document(data if data is not None else "shipped", measured, scored)
     if output is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -185,6 +186,18 @@ class Catalog:
         for path in sorted((self._shipped / "validation" / "kernels").iterdir(), key=lambda p: p.name):
             if path.name.endswith(".csv.gz"):
                 yield path.name, gzip.decompress(path.read_bytes()).decode()
+
+    def kernel_residuals(self, gpu: str) -> tuple[str, str] | None:
+        """Return (where, text) of the residuals of one GPU's kernels, or None where there are none."""
+        for folder in self._folders:
+            path = folder / "hardware" / "residuals" / f"{gpu}.jsonl.gz"
+            if path.is_file():
+                where = self._where(path, f"hardware/residuals/{path.name}")
+                try:
+                    return where, gzip.decompress(path.read_bytes()).decode()
+                except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+                    raise InputError(f"{where}: cannot be read ({error})") from None
+        return None
 
     @cached_property
     def bands(self) -> Bands:
