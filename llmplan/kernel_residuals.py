@@ -96,8 +96,8 @@ class ResidualLibrary:
     def notes(self) -> list[str]:
         """Return one line for each device whose residuals were left out, and why."""
         return [
-            f"{gpu}: residuals of {len(kernels)} kernels ({', '.join(sorted({k[0] for k in kernels}))}) were taken from "
-            "other parameters, forms or device figures; predicted without them"
+            f"{gpu}: residuals of {', '.join(sorted({name for name, _, _ in kernels}))} "
+            "belong to other parameters, forms or device figures; predicted without them"
             for gpu, kernels in sorted(self._stale.items())
         ]
 

@@ -44,15 +44,21 @@ Cell = tuple[str, str, str, str]
 
 
 def tables(measured: Measured) -> Iterator[Predicted]:
-    """Yield each cell as its nearest measured times say, without a form."""
+    """Yield each cell as its nearest measured times say, without a form; collectives of all formats together."""
     for cell in measured.cells:
-        train = cell.split == "train"
         names = cell.operator.columns
-        points, seconds = octaves(cell.columns, names), np.full(len(train), np.nan)
-        if train.any():
-            known = np.log(cell.measured_s[train])
-            field = Field.of(points[train], known, stretch_of(cell.operator.name, names), fades=False)
-            seconds = np.exp(field.at(points))
+        alike = [
+            other
+            for other in measured.cells
+            if (other.operator.name, other.gpu, other.kernel) == (cell.operator.name, cell.gpu, cell.kernel)
+            and (other.dtype == cell.dtype or cell.operator.name in COLLECTIVES)
+        ]
+        points = np.concatenate([octaves(o.columns, names)[o.split == "train"] for o in alike])
+        known = np.concatenate([np.log(o.measured_s[o.split == "train"]) for o in alike])
+        seconds = np.full(len(cell.measured_s), np.nan)
+        if len(known):
+            field = Field.of(points, known, stretch_of(cell.operator.name, names), fades=False)
+            seconds = np.exp(field.at(octaves(cell.columns, names)))
         yield Predicted(cell=cell, seconds=seconds, basis="calibrated")
 
 

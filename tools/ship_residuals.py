@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import argparse
 import gzip
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmplan.cli.measured import opened_library, read_measured
 from llmplan.kernel_residual_rows import kernel_residuals
 from llmplan.kernel_residuals import residual_lines
-from llmplan.kernel_scores import predictions
+from llmplan.kernel_scores import Predicted, predictions
+from llmplan.perf.kernels.forms import COLLECTIVES
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.residuals import RESIDUALS_FORMAT, KernelResiduals, ResidualsHead
 
 OUT = Path(__file__).resolve().parents[1] / "hardware" / "residuals"
 LICENSE = "facts from rows under the licenses named in the source; notices and changes in NOTICE"
+
+
+def lent(one: Predicted, parameters: Mapping[str, float], every: Sequence[Predicted]) -> Iterator[Predicted]:
+    """Yield the rows of a collective in other formats, with the physical times of this one."""
+    own = one.cell
+    for cell in (other.cell for other in every):
+        alike = (cell.operator.name, cell.gpu, cell.kernel) == (own.operator.name, own.gpu, own.kernel)
+        if own.operator.name in COLLECTIVES and alike and cell.dtype != own.dtype:
+            seconds = own.operator.predict(cell.columns, own.target, own.dtype, own.kernel, parameters)
+            yield Predicted(cell=cell, seconds=seconds, basis=one.basis)
 
 
 def main() -> None:
@@ -32,10 +44,13 @@ def main() -> None:
     catalog = Catalog()
     library = opened_library(catalog)
     found: dict[str, list[KernelResiduals]] = {}
-    for one in predictions(read_measured(asked.data, catalog), library):
+    every = list(predictions(read_measured(asked.data, catalog), library))
+    for one in every:
         cell = one.cell
         fit = library.find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
-        made = kernel_residuals(one, fit.parameters) if fit is not None and fit.basis == "calibrated" else None
+        if fit is None or fit.basis != "calibrated":
+            continue
+        made = kernel_residuals(one, fit.parameters, lent(one, fit.parameters, every))
         name = f"{cell.operator.name} {cell.dtype} on {cell.gpu} ({cell.kernel})"
         if made is None:
             print(f"no gain    {name}")

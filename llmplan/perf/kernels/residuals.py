@@ -2,8 +2,8 @@
 
     ln factor(x) = Σᵢ wᵢ·fadeᵢ·rᵢ / Σᵢ wᵢ,   wᵢ = (dᵢ + 0.05)⁻³,   over the 8 nearest rows i
 
-with dᵢ the distance in octaves, log2(1 + number), each number stretched by what it matters; fadeᵢ is 1 up to two octaves
-in every number, 0 from three on. Rows whose numbers are those of a stored row take what was stored.
+with dᵢ the distance in octaves, log2(1 + number), each number stretched by what it matters; fadeᵢ is 1 up to two
+octaves in every number, 0 from three on. Rows whose numbers are those of a stored row take what was stored.
 """
 
 from __future__ import annotations
