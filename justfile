@@ -24,6 +24,11 @@ examples:
 fits data:
     python tools/fit_operators.py --data {{data}}
 
+# Residuals of measured kernels beside the parameters as they stand, and what they add
+residuals data:
+    python tools/ship_residuals.py --data {{data}}
+    python tools/score_residuals.py --data {{data}}
+
 # Errors of the shipped constants on rows they never saw
 score:
     python tools/score_operators.py

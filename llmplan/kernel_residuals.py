@@ -17,13 +17,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from llmplan.errors import InputError
+from llmplan.kernel_rows import LARGEST
 from llmplan.perf.kernels.forms import Operator, Target
 from llmplan.perf.kernels.residuals import Field, octaves, stretch_of
 from llmplan.perf.roofline import Floats
-from llmplan.spec.messages import complaint
+from llmplan.spec.messages import complaint, dotted
 from llmplan.spec.residuals import RESIDUALS_FORMAT, KernelResiduals, ResidualsHead
 
-PER_MILLE = 1e-3
+PER_MILLE, MOST_PER_MILLE = 1e-3, 7000
+"""Of ln(measured / physical); more than a factor of 1000 is another unit."""
 PROBES = 8
 SAME = 1e-3
 """Relative difference of physical times that is none."""
@@ -121,22 +123,24 @@ def read_residuals(text: str, where: str) -> tuple[ResidualsHead, tuple[KernelRe
     InputError
         A line is not what it should be.
     """
-    lines = text.splitlines()
-    made: list[KernelResiduals] = []
+    number, made = 1, []
     try:
-        head = ResidualsHead.model_validate_json(lines[0] if lines else "{}")
+        first, *lines = text.splitlines() or ("{}",)
+        head = ResidualsHead.model_validate_json(first)
         if head.residuals != RESIDUALS_FORMAT:
             raise InputError(f"{where}: is of format {head.residuals}; want {RESIDUALS_FORMAT}")
-        for line in lines[1:]:
+        for number, line in enumerate(lines, 2):
             made.append(KernelResiduals.model_validate_json(line, context={"base_units": True}))
-            _check(made[-1], f"{where}: line {len(made) + 1}")
+            _check(made[-1], f"{where}: line {number}")
     except ValidationError as error:
-        raise InputError(f"{where}: line {len(made) + 1 + bool(made)}: {complaint(error)}") from None
+        key = dotted(error.errors(include_url=False)[0]["loc"])
+        said = f"{key}: {complaint(error)}" if key else "is no JSON; want one object"
+        raise InputError(f"{where}: line {number}: {said}") from None
     return head, tuple(made)
 
 
 def _check(one: KernelResiduals, where: str) -> None:
-    """Refuse columns of other lengths, and places that a column does not have."""
+    """Refuse columns of other lengths, places that a column does not have, and numbers that no row has."""
     rows = len(one.moves_per_mille)
     for name, column in one.columns.items():
         if len(column.moves) != rows or not rows:
@@ -144,6 +148,10 @@ def _check(one: KernelResiduals, where: str) -> None:
         places = list(accumulate(column.moves))
         if min(places) < 0 or max(places) >= len(column.values):
             raise InputError(f"{where}: {name} names a value that it does not list; want 0 to {len(column.values) - 1}")
+        if min(column.values) < 0 or max(column.values) > LARGEST:
+            raise InputError(f"{where}: {name} holds {min(column.values):g} to {max(column.values):g}; want 0 to 1e13")
+    if max(map(abs, accumulate(one.moves_per_mille))) > MOST_PER_MILLE:
+        raise InputError(f"{where}: moves_per_mille leaves -{MOST_PER_MILLE} to {MOST_PER_MILLE}; write the file anew")
 
 
 def numbers_of(kept: KernelResiduals) -> dict[str, Floats]:

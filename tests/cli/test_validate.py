@@ -76,6 +76,22 @@ def test_one_line_for_each_row_and_a_document(at: Path) -> None:
     assert (again.code, again.err) == (2, "llmplan: --output told.json: exists; give another name or --overwrite\n")
 
 
+def test_residuals_are_used_unless_switched_off() -> None:
+    def rows(*args: str) -> dict[tuple[str, ...], dict[str, float]]:
+        ran = llmplan("validate", "kernels", "--format", "json", *args)
+        assert (ran.code, ran.err) == (0, "")
+        return {
+            tuple(row[name] for name in ("op", "dtype", "gpu", "kernel", "split", "basis")): row
+            for row in json.loads(ran.out)["rows"]
+        }
+
+    told, plain = rows(), rows("--no-residuals")
+    assert told.keys() == plain.keys()
+    better = [key for key in told if told[key]["mdape"] < plain[key]["mdape"]]
+    assert len(better) > len(told) / 2
+    assert rows("--hide", "gpu") == rows("--hide", "gpu", "--no-residuals")
+
+
 def test_a_gate_on_the_mean_error_ends_in_3() -> None:
     assert llmplan("validate", "kernels", "--data", "rows", "--max-mape", "0.001").code == 3
     assert llmplan("validate", "kernels", "--data", "rows", "--max-mape", "1e9").code == 0
@@ -88,6 +104,9 @@ def test_a_fit_of_own_rows_is_used_from_its_folder(at: Path) -> None:
     assert (at / "own/hardware/fits/h100-sxm.yaml").is_file()
     assert "refused rows: none" in ran.err
     after = llmplan("validate", "kernels", "--data", "rows", "--catalog", "own", "--format", "json")
+
+    assert "h100-sxm: residuals of all_gather belong to other parameters" in after.err
+    assert before.err == ""
 
     def worst(ran: Ran) -> float:
         return max(row["mape"] for row in json.loads(ran.out)["rows"])
