@@ -48,6 +48,10 @@ class KernelLibrary:
         kept = {one: kernels for one, kernels in self._by_gpu.items() if one not in hidden}
         return KernelLibrary(kept, self._architecture)
 
+    def replaced(self, by_gpu: Mapping[str, Sequence[KernelFit]]) -> KernelLibrary:
+        """Return the library with all fits of some devices replaced."""
+        return KernelLibrary({**self._by_gpu, **by_gpu}, self._architecture)
+
     def find(self, gpu: Gpu, operator: str, dtype: str, kernel: str) -> Found | None:
         """Return the parameters for a kernel, or for the one with most rows where it has no name.
 

@@ -63,6 +63,8 @@ class Cell:
     measured_s: Floats
     split: np.ndarray
     """`group`, `point` or `train`, for each row."""
+    checksum: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Of the key of each row; none for rows that no file held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,7 @@ def _cells(kind: str, table: _Table, target_of: TargetOf, found: Measured) -> It
         numbers["skew"] = _skews(table.words("distribution"))
     system, seconds = table.words("system"), table.numbers("time_us") * MICROSECOND
     usable = _usable(table, keys, numbers, seconds, system, kernel, found)
-    split = _splits(kind, table)
+    split, checksum = _splits(kind, table)
     places: dict[tuple[str, ...], list[int]] = {}
     for i in np.flatnonzero(usable).tolist():
         places.setdefault(
@@ -183,7 +185,7 @@ def _cells(kind: str, table: _Table, target_of: TargetOf, found: Measured) -> It
         columns = here.prepare({column: numbers[column][at] for column in here.columns})
         yield Cell(
             operator=here, dtype=form, gpu=target.gpu.name, kernel=implementation, library=library, target=target,
-            columns=columns, measured_s=seconds[at], split=split[at],
+            columns=columns, measured_s=seconds[at], split=split[at], checksum=checksum[at],
         )  # fmt: skip
 
 
@@ -247,22 +249,28 @@ def is_group(shape: Iterable[str]) -> bool:
     return crc32(("g" + "|".join(shape)).encode()) % FIFTH == 0
 
 
+def checksum_of(key: Iterable[str]) -> int:
+    """Return the checksum of a row's key, which decides its side."""
+    return crc32(("h" + "|".join(key)).encode())
+
+
 def is_point(key: Iterable[str]) -> bool:
     """Return whether a row of any other shape is left out of fits."""
-    return crc32(("h" + "|".join(key)).encode()) % FIFTH == 0
+    return checksum_of(key) % FIFTH == 0
 
 
-def _splits(kind: str, table: _Table) -> np.ndarray:
-    """Return the side of each row."""
+def _splits(kind: str, table: _Table) -> tuple[np.ndarray, NDArray[np.int64]]:
+    """Return the side and the checksum of each row."""
     keys = KEYS[kind]
     shape = OPERATORS[kind].shape if kind in OPERATORS else ()
-    points = [is_point(row) for row in zip(*(table.columns[c] for c in keys), strict=True)]
-    split = np.where(points, "point", "train").astype(object)
+    rows = zip(*(table.columns[c] for c in keys), strict=True)
+    checksum = np.array([checksum_of(row) for row in rows], dtype=np.int64)
+    split = np.where(checksum % FIFTH == 0, "point", "train").astype(object)
     if shape:
         shapes = list(zip(*(table.columns[c] for c in shape), strict=True))
         out = {one: is_group(one) for one in set(shapes)}
         split[[out[one] for one in shapes]] = "group"
-    return split
+    return split, checksum
 
 
 def _in_unit(cells: list[Cell], found: Measured) -> list[Cell]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from llmplan.kernel_intervals import Interval, error_interval
 from llmplan.kernel_library import KernelLibrary
 from llmplan.kernel_residuals import ResidualLibrary
 from llmplan.kernel_rows import Cell, Measured
@@ -45,6 +46,8 @@ class Score:
     errors: Errors
     roofline_mdape: float
     """Of the datasheet's roofline, for comparison."""
+    interval: Interval | None = None
+    """90 % interval of the median error, where rows or shapes are few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +115,24 @@ def scores(predicted: Sequence[Predicted]) -> list[Score]:
                 found.append(
                     Score(
                         op=cell.operator.name, dtype=cell.dtype, gpu=cell.gpu, kernel=cell.kernel, split=side,
-                        basis=one.basis, errors=told, roofline_mdape=plain.mdape,
+                        basis=one.basis, errors=told, roofline_mdape=plain.mdape, interval=_interval(one, rows),
                     )
                 )  # fmt: skip
     return sorted(found, key=lambda s: (s.op, s.dtype, s.gpu, s.kernel, s.split))
+
+
+def _interval(one: Predicted, rows: np.ndarray) -> Interval | None:
+    cell = one.cell
+    side = cell.split[rows][0]
+    name = f"{cell.operator.name}|{cell.dtype}|{cell.gpu}|{cell.kernel}|{side}"
+    return error_interval([(cell, rows)], one.seconds[rows], cell.measured_s[rows], name)
+
+
+def rounded(told: Errors, interval: Interval | None) -> dict[str, Any]:
+    """Return errors as plain data, in tenths of a percent; without an interval its ends are None."""
+    low, high = (None, None) if interval is None else (round(end, 1) for end in interval)
+    numbers = {name: value if name == "n" else round(value, 1) for name, value in asdict(told).items()}
+    return {**numbers, "mdape_low": low, "mdape_high": high}
 
 
 def document(directory: str, measured: Measured, scored: Sequence[Score]) -> dict[str, Any]:
@@ -123,7 +140,7 @@ def document(directory: str, measured: Measured, scored: Sequence[Score]) -> dic
     rows = [
         {
             "op": s.op, "dtype": s.dtype, "gpu": s.gpu, "kernel": s.kernel, "split": s.split,
-            **{name: value if name == "n" else round(value, 1) for name, value in asdict(s.errors).items()},
+            **rounded(s.errors, s.interval),
             "basis": s.basis, "roofline_mdape": round(s.roofline_mdape, 1),
         }
         for s in scored
