@@ -22,7 +22,8 @@ import numpy as np
 
 from llmplan.cli.measured import read_measured
 from llmplan.kernel_fit import fit_parameters
-from llmplan.kernel_library import KernelLibrary, library_of
+from llmplan.kernel_library import KernelLibrary
+from llmplan.kernel_rows import Cell as MeasuredCell
 from llmplan.kernel_rows import Measured
 from llmplan.kernel_scores import Errors, Predicted, errors, predictions
 from llmplan.perf.kernels.forms import roofline_s
@@ -60,15 +61,20 @@ def cells(predicted: Iterable[Predicted]) -> dict[Cell, Errors]:
     return {key: errors(*(np.concatenate(side) for side in zip(*parts, strict=True))) for key, parts in found.items()}
 
 
+def few_rows(cell: MeasuredCell) -> np.ndarray:
+    """Return the places of the few rows that a GPU nobody measured is calibrated with, none of them left out."""
+    train = np.flatnonzero(cell.split == "train")
+    order = sorted(train.tolist(), key=lambda i: crc32(f"few{i}".encode()))
+    return np.array(order[: FEW if cell.operator.shape else FEW_COLLECTIVE], dtype=int)
+
+
 def few(measured: Measured, library: KernelLibrary) -> Iterator[Predicted]:
     """Yield each cell with its GPU hidden but for a few rows that other GPUs' fits are a prior for."""
     for cell in measured.cells:
         prior = library.without(cell.target.gpu).find(cell.target.gpu, cell.operator.name, cell.dtype, cell.kernel)
-        train = np.flatnonzero(cell.split == "train")
-        if prior is None or not len(train):
+        rows = few_rows(cell)
+        if prior is None or not len(rows):
             continue
-        order = sorted(train.tolist(), key=lambda i: crc32(f"few{i}".encode()))
-        rows = np.array(order[: FEW if cell.operator.shape else FEW_COLLECTIVE])
         found = fit_parameters(cell, rows, prior.parameters)
         seconds = cell.operator.predict(cell.columns, cell.target, cell.dtype, cell.kernel, found)
         yield Predicted(cell=cell, seconds=seconds, basis="calibrated")
