@@ -33,6 +33,13 @@ residuals data:
 score:
     python tools/score_operators.py
 
+# Tables and figures of the forms of kernels from a folder of kernel timings; figures need the extra `docs`
+kernels data:
+    python tools/score_kernels.py --data {{data}}
+    python tools/score_unseen_gpus.py --data {{data}}
+    python tools/ablate_kernels.py --data {{data}}
+    python tools/draw_kernels.py --data {{data}}
+
 # Speed of llmplan itself
 bench *args:
     python benchmarks/run.py {{args}}

@@ -62,6 +62,13 @@ def test_limits_that_hold_end_in_0_and_one_that_does_not_in_3(at: Path) -> None:
     assert [line.split()[:2] for line in hard.err.splitlines()] == [["FAIL", "kernels.all_gather.p90"]]
 
 
+def test_the_shipped_rows_keep_the_shipped_limits() -> None:
+    gates = Path(__file__).parents[2] / "validation" / "kernel_gates.txt"
+    ran = llmplan("validate", "kernels", "--gate", str(gates))
+    assert ran.code == 0, ran.err
+    assert {line.split()[0] for line in ran.err.splitlines()} == {"pass"}
+
+
 def test_verdicts_are_in_the_document(at: Path) -> None:
     (at / "hard.txt").write_text("kernels.all_gather.p90 <= 0.01\n", "utf-8")
     told = json.loads(validate("--gate", "hard.txt", "-f", "json").out)
