@@ -21,9 +21,12 @@ EXIT_CODES = (
     "Exit codes: 0 answer given, all gates pass · 1 internal error · 2 usage, file or catalog error · 3 a gate fails · "
     "130 interrupted."
 )
-SPARED = ("basis", "kernel", "roofline", "90 %")
+SPARED = ("basis", "kernel", "roofline")
 """Columns that a narrow terminal goes without, the first named first: errors are never among them."""
-UNBROKEN = ("gpu", "split", "90 %")
+INTERVAL = "90 %"
+ROOM_FOR_INTERVALS = 100
+"""Columns of a terminal below which intervals go as well, before names are folded."""
+UNBROKEN = ("gpu", "split", INTERVAL)
 
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Score predictions against measured times.")
 
@@ -127,8 +130,9 @@ def _shown(told: Mapping[str, Any], scored: Sequence[Score], fmt: o.OutputFormat
         plain = told["bins" if bins else "rows"] if fmt is o.OutputFormat.csv else told
         typer.echo(render.as_kind(fmt.value, plain, [], 0, False), nl=False)
         return
+    spared = SPARED if o.table_width(wide) >= ROOM_FOR_INTERVALS else (*SPARED, INTERVAL)
     title = "Errors of predicted kernel times, percent of the measured time, rows left out"
-    listed(_table(scored), fmt, title, SPARED, coverage_line(told), wide=wide, unbroken=UNBROKEN)
+    listed(_table(scored), fmt, title, spared, coverage_line(told), wide=wide, unbroken=UNBROKEN)
     if bins:
         typer.echo("")
         title = "The same by measured time, all formats, GPUs and kernels of an operator"
@@ -151,7 +155,7 @@ def _table(scored: Sequence[Score]) -> list[dict[str, Any]]:
     return [
         {
             "op": s.op, "dtype": s.dtype, "gpu": s.gpu, "kernel": s.kernel, "split": s.split, "n": s.errors.n,
-            "MdAPE": round(s.errors.mdape), "90 %": _between(s.interval), "P90": round(s.errors.p90),
+            "MdAPE": round(s.errors.mdape), INTERVAL: _between(s.interval), "P90": round(s.errors.p90),
             "WAPE": round(s.errors.wape), "bias": round(s.errors.bias), "basis": s.basis,
             "roofline": round(s.roofline_mdape),
         }
@@ -164,7 +168,7 @@ def _bin_table(bins: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "op": b["op"], "bin": b["bin"], "split": b["split"], "n": b["n"], "MdAPE": round(b["mdape"]),
-            "90 %": _between(None if b["mdape_low"] is None else (b["mdape_low"], b["mdape_high"])),
+            INTERVAL: _between(None if b["mdape_low"] is None else (b["mdape_low"], b["mdape_high"])),
             "P90": round(b["p90"]), "WAPE": round(b["wape"]), "bias": round(b["bias"]),
         }
         for b in bins
