@@ -21,7 +21,9 @@ import numpy as np
 
 from llmplan.errors import InputError, near
 from llmplan.kernel_rows import KEYS
-from llmplan.perf.kernels.forms import COLLECTIVES, FORMATS, OPERATORS, UNKNOWN_L2_BYTES, Target, roofline_s
+from llmplan.perf.fits import UNKNOWN_L2_BYTES
+from llmplan.perf.formats import FORMATS
+from llmplan.perf.kernels.forms import COLLECTIVES, OPERATORS, Target, roofline_s
 from llmplan.perf.roofline import Floats
 from llmplan.perf.shapes import ffn_matrices, mixer_matrices
 from llmplan.spec.catalog import Catalog

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
 from llmplan.errors import InputError
+from llmplan.kernel_library import library_of
 from llmplan.kernel_residual_rows import kernel_residuals
 from llmplan.kernel_residuals import (
     ResidualLibrary,
@@ -59,7 +60,7 @@ def text_of(one):
     return "".join(f"{line}\n" for line in residual_lines(HEAD, [one]))
 
 
-def library_of(one):
+def residuals_of(one):
     return ResidualLibrary(lambda gpu: ("toy", text_of(one)) if gpu == "h100-sxm" else None)
 
 
@@ -70,7 +71,7 @@ def asked(library, one, parameters=PARAMETERS, target=TARGET, kernel="k"):
 
 def test_rows_of_fits_tell_of_points_left_out():
     one = predicted()
-    left = asked(library_of(kernel_residuals(one, PARAMETERS)), one)
+    left = asked(residuals_of(kernel_residuals(one, PARAMETERS)), one)
     out = one.cell.split == "point"
     before = errors(one.seconds[out], one.cell.measured_s[out])
     after = errors((one.seconds * np.exp(left))[out], one.cell.measured_s[out])
@@ -111,7 +112,7 @@ def test_a_file_has_the_same_bytes_and_is_read_back():
 )
 def test_stale_residuals_are_left_out_with_a_word(parameters, target):
     one = predicted()
-    library = library_of(kernel_residuals(one, PARAMETERS))
+    library = residuals_of(kernel_residuals(one, PARAMETERS))
     assert asked(library, one, parameters, target) is None
     assert library.notes() == [
         "h100-sxm: residuals of add belong to other parameters, forms or device figures; predicted without them"
@@ -120,7 +121,7 @@ def test_stale_residuals_are_left_out_with_a_word(parameters, target):
 
 def test_a_kernel_without_rows_has_no_residuals_and_no_note():
     one = predicted()
-    library = library_of(kernel_residuals(one, PARAMETERS))
+    library = residuals_of(kernel_residuals(one, PARAMETERS))
     assert asked(library, one, kernel="other") is None
     assert asked(library, one, target=replace(TARGET, gpu=CATALOG.gpu("l40s"))) is None
     assert library.notes() == []
@@ -198,13 +199,13 @@ def test_a_collective_lends_its_rows_to_other_formats():
     assert [part.cell.dtype for part in lent] == ["int8"]
     made = kernel_residuals(one, fit, lent)
     assert len(made.moves_per_mille) == 12  # two of them borrowed
-    left = asked(library_of(made), one, fit, kernel="nccl")
+    left = asked(residuals_of(made), one, fit, kernel="nccl")
     assert left == pytest.approx(np.log(one.cell.measured_s / one.seconds), abs=0.5e-3 + 1e-9)
     assert list(tool("ship_residuals").lent(predicted(), PARAMETERS, [one, other, predicted()])) == []
 
 
 def test_shipped_files_are_small_named_and_sourced():
-    assert [path.name.removesuffix(".jsonl.gz") for path in SHIPPED] == CATALOG.names("kernels")
+    assert [path.name.removesuffix(".jsonl.gz") for path in SHIPPED] == CATALOG.names("fits")
     assert sum(path.stat().st_size for path in SHIPPED) < 1_500_000
     for path in SHIPPED:
         assert path.read_bytes()[4:8] == b"\0\0\0\0", "gzip of a fixed time"
@@ -215,11 +216,11 @@ def test_shipped_files_are_small_named_and_sourced():
         assert sum(len(one.moves_per_mille) for one in kernels) > 30_000
 
 
-@pytest.mark.parametrize("gpu", CATALOG.names("kernels"))
+@pytest.mark.parametrize("gpu", CATALOG.names("fits"))
 def test_shipped_residuals_belong_to_the_shipped_parameters(gpu):
     here = CATALOG.gpu(gpu)
     target = Target(gpu=here, link_bytes_per_s=CATALOG.link(here.link or here.host_link).bytes_per_s)
-    residuals, library = ResidualLibrary(CATALOG.kernel_residuals), opened_library(CATALOG)
+    residuals, library = ResidualLibrary(CATALOG.kernel_residuals), library_of(CATALOG)
     for one in residuals.kernels(gpu):
         fit = library.find(here, one.operator, one.dtype, one.kernel)
         assert fit is not None
@@ -235,7 +236,7 @@ def test_shipped_residuals_belong_to_the_shipped_parameters(gpu):
 @cache
 def shipped_rows(residuals):
     taken = ResidualLibrary(CATALOG.kernel_residuals) if residuals else None
-    return list(predictions(read_measured(None, CATALOG), opened_library(CATALOG), residuals=taken))
+    return list(predictions(read_measured(None, CATALOG), library_of(CATALOG), residuals=taken))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_experts_of_models_without_rows_stay_as_the_form_says():
 
 
 def test_a_hidden_gpu_has_no_residuals():
-    measured, library = read_measured(None, CATALOG), opened_library(CATALOG)
+    measured, library = read_measured(None, CATALOG), library_of(CATALOG)
     measured.cells = [cell for cell in measured.cells if cell.operator.name == "attn_decode"]
     taken = ResidualLibrary(CATALOG.kernel_residuals)
     hidden = list(predictions(measured, library, "gpu", taken))

@@ -21,8 +21,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 from score_kernels import family_of
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
 from llmplan.kernel_intervals import fixed_uniform
+from llmplan.kernel_library import library_of
 from llmplan.kernel_scores import Predicted, errors, predictions
 from llmplan.perf.kernels.forms import Target
 from llmplan.spec.catalog import Catalog
@@ -176,7 +177,7 @@ def main() -> None:
     mpl.use("Agg")
     mpl.rcParams.update(STYLE)
     catalog = Catalog()
-    predicted = list(predictions(read_measured(asked.data, catalog), opened_library(catalog)))
+    predicted = list(predictions(read_measured(asked.data, catalog), library_of(catalog)))
     OUT.mkdir(exist_ok=True)
     figures = {
         "kernels-predicted": draw_predicted(predicted),

@@ -22,7 +22,7 @@ import numpy as np
 
 from llmplan.cli.measured import read_measured
 from llmplan.kernel_fit import fit_parameters
-from llmplan.kernel_library import KernelLibrary
+from llmplan.kernel_library import KernelLibrary, library_of
 from llmplan.kernel_rows import Cell as MeasuredCell
 from llmplan.kernel_rows import Measured
 from llmplan.kernel_scores import Errors, Predicted, errors, predictions

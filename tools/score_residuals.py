@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from score_kernels import ELEMENTWISE
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
+from llmplan.kernel_library import library_of
 from llmplan.kernel_residuals import ResidualLibrary
 from llmplan.kernel_rows import Measured
 from llmplan.kernel_scores import Errors, Predicted, errors, predictions
@@ -117,7 +118,7 @@ def main() -> None:
     asked = parser.parse_args()
     catalog = Catalog()
     measured = read_measured(asked.data, catalog)
-    library, residuals = opened_library(catalog), ResidualLibrary(catalog.kernel_residuals)
+    library, residuals = library_of(catalog), ResidualLibrary(catalog.kernel_residuals)
     found = {
         "form": cells(predictions(measured, library)),
         "with residuals": cells(predictions(measured, library, residuals=residuals)),

@@ -20,7 +20,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from score_kernels import FAMILIES, cells, family_of, few, few_rows
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
+from llmplan.kernel_library import library_of
 from llmplan.kernel_rows import Cell, Measured
 from llmplan.kernel_scores import Errors, Predicted, predictions
 from llmplan.perf.kernels.forms import roofline_s
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     catalog = Catalog()
     measured = read_measured(parser.parse_args().data, catalog)
-    library = opened_library(catalog)
+    library = library_of(catalog)
     own = cells(predictions(measured, library))
     plain = (
         Predicted(cell=c, seconds=roofline_s(c.operator, c.columns, c.target, c.dtype, c.kernel), basis="datasheet")

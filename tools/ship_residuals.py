@@ -3,7 +3,7 @@
     python tools/ship_residuals.py --data DIR
 
 Of rows that fits were made from only, so that left-out rows stay unseen. The same rows and parameters give the same
-bytes. To be run again whenever `hardware/kernels` or a form changes; a test compares both.
+bytes. To be run again whenever `hardware/fits` or a form changes; a test compares both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from llmplan.cli.measured import opened_library, read_measured
+from llmplan.cli.measured import read_measured
+from llmplan.kernel_library import library_of
 from llmplan.kernel_residual_rows import kernel_residuals
 from llmplan.kernel_residuals import residual_lines
 from llmplan.kernel_scores import Predicted, predictions
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, default=OUT)
     asked = parser.parse_args()
     catalog = Catalog()
-    library = opened_library(catalog)
+    library = library_of(catalog)
     found: dict[str, list[KernelResiduals]] = {}
     every = list(predictions(read_measured(asked.data, catalog), library))
     for one in every:

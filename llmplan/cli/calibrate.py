@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmplan.cli import measuring
+from llmplan.cli import importing, measuring
 from llmplan.cli import options as o
 from llmplan.cli.folders import changed_files, written_together
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
-    from llmplan.foreign_rows import Asked
-    from llmplan.spec.catalog import Catalog
     from llmplan.spec.kernels import KernelFit
 
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Fit the model of kernels to measured times.")
-
-
-class Form(StrEnum):
-    """Formats of foreign measurements."""
-
-    auto = "auto"
-    nccl_tests = "nccl-tests"
-    vidur = "vidur"
-    aiconfigurator = "aiconfigurator"
-
-
-class Op(StrEnum):
-    """Collectives of nccl-tests, as our rows name them."""
-
-    all_reduce = "all_reduce"
-    all_gather = "all_gather"
-    reduce_scatter = "reduce_scatter"
-    all_to_all = "all_to_all"
-    send_recv = "send_recv"
 
 
 @app.command("fit", epilog=o.EXIT_CODES)
@@ -89,3 +66,4 @@ def fit(
 
 
 app.command("run", epilog=o.EXIT_CODES)(measuring.run)
+app.command("import", epilog=o.EXIT_CODES)(importing.import_rows)

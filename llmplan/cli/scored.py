@@ -13,6 +13,7 @@ from llmplan.errors import InputError
 if TYPE_CHECKING:
     from llmplan.kernel_gates import Gate
     from llmplan.kernel_library import KernelLibrary
+    from llmplan.kernel_residuals import ResidualLibrary
     from llmplan.kernel_rows import Measured
     from llmplan.kernel_scores import Predicted, Score
     from llmplan.spec.catalog import Catalog
@@ -48,8 +49,10 @@ class Trial:
             raise InputError(f"--calibrate {rows}: want 1 row or more of each kernel")
         return cls(hide=hide, rows=rows, seed=seed or 0, fit=fit)
 
-    def predicted(self, measured: Measured, library: KernelLibrary, quiet: bool) -> Iterator[Predicted]:
-        """Return the predictions; refits say on stderr how far they are."""
+    def predicted(
+        self, measured: Measured, library: KernelLibrary, nearby: ResidualLibrary | None, quiet: bool
+    ) -> Iterator[Predicted]:
+        """Return the predictions; refits, which no residuals belong to, say on stderr how far they are."""
         from llmplan.kernel_scores import predictions
         from llmplan.kernel_trials import calibrated, refitted
 
@@ -60,7 +63,7 @@ class Trial:
             return calibrated(measured, library, self.rows, self.seed, tell)
         if self.fit is not None:
             return refitted(measured, library, self.fit, tell)
-        return predictions(measured, library, self.hide)
+        return predictions(measured, library, self.hide, nearby)
 
     @property
     def told(self) -> dict[str, Any]:

@@ -89,10 +89,12 @@ def kernels(
     `group`: whole shapes left out of every fit. `point`: single rows left out. `train`: rows the fits may have seen.
     With --calibrate and --fit half, `point` is every row that was not drawn.
     """
-    from llmplan.cli.measured import opened_library, read_measured
+    from llmplan.cli.measured import read_measured
     from llmplan.cli.scored import Trial, checked_limit, read_gates
     from llmplan.kernel_bins import bin_rows
     from llmplan.kernel_gates import judged
+    from llmplan.kernel_library import library_of
+    from llmplan.kernel_residuals import ResidualLibrary
     from llmplan.kernel_scores import document, row_table, scores
     from llmplan.report import render
 
@@ -103,7 +105,10 @@ def kernels(
     opened = o.opened_catalog(catalog)
     gates = read_gates(gate, opened)
     measured = read_measured(data, opened)
-    predicted = list(trial.predicted(measured, opened_library(opened), quiet))
+    nearby = ResidualLibrary(opened.kernel_residuals) if residuals else None
+    predicted = list(trial.predicted(measured, library_of(opened), nearby, quiet))
+    for note in nearby.notes() if nearby else ():
+        o.told(quiet, note)
     scored = scores(predicted)
     told = document(data if data is not None else "shipped", measured, scored)
     verdicts = judged(gates, measured, predicted)

@@ -382,7 +382,8 @@ def most_sequences(cost: ReplicaCost, requests: Requests) -> Floats:
 def largest_load(cost: ReplicaCost, requests: Requests, feasible: Feasible) -> tuple[Operating, Booleans]:
     """Return the steady state at the largest batch that `feasible` accepts, and where there is one.
 
-    Bisects between (almost) no load and `most_decodes`: every bounded quantity rises with the batch, but for dips of a percent.
+    Bisects between (almost) no load and `most_decodes`: every bounded quantity rises with the batch,
+    but for dips of a percent.
     """
     high = most_decodes(cost, requests)
     possible = high > 0

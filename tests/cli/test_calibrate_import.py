@@ -68,7 +68,7 @@ def test_rows_of_several_formats_are_fitted_and_scored_from_one_folder(at: Path)
     assert llmplan("validate", "kernels", "--data", "rows").code == 0
     fit = llmplan("calibrate", "fit", "rows", "--output-dir", "own")
     assert (fit.code, "refused rows: 9 no_form" in fit.err) == (0, True)
-    assert (at / "own/hardware/kernels/h100-sxm.yaml").is_file()
+    assert (at / "own/hardware/fits/h100-sxm.yaml").is_file()
 
 
 def test_without_a_folder_nothing_is_written(at: Path) -> None:

@@ -145,7 +145,7 @@ def test_what_was_measured_is_fitted_and_scored(devices: int, bench: ToyBench) -
     )
     assert {row["basis"] for row in scores} == {"calibrated"}
     assert max(row["mdape"] for row in scores) < 5
-    kept = Path("own/hardware/kernels/h100-sxm.yaml").read_text("utf-8")
+    kept = Path("own/hardware/fits/h100-sxm.yaml").read_text("utf-8")
     assert max(float(part.split(",")[0]) for part in kept.split("mdape: ")[1:]) < 5
 
 
