@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmplan.operator_times import Steps, mean_shares, operator_times, steps_of
 from llmplan.perf.replica import (
     MEDIAN,
     METRICS,
@@ -25,7 +26,6 @@ from llmplan.perf.replica import (
     mixed,
     replica_cost,
     requests_of,
-    step_features,
 )
 from llmplan.perf.roofline import Floats
 from llmplan.perf.step import unmeasured
@@ -83,8 +83,8 @@ def evaluate_plan(plan: Plan, catalog: Catalog) -> Evaluation:
         return _evaluate_profile(plan)
     study = _studied(plan, catalog)
     values = {metric: _metric(study, metric) for metric in METRICS}
-    seconds = _operator_seconds(study)
-    pools = {pool.name: _pool_prediction(study, values, seconds, i) for i, pool in enumerate(plan.pools)}
+    steps = steps_of(study.state)
+    pools = {pool.name: _pool_prediction(study, values, steps, i) for i, pool in enumerate(plan.pools)}
     throughput = _throughput(study)
     return Evaluation(
         predicted=_whole(study, values, pools, throughput),
@@ -256,9 +256,7 @@ def _metric(study: Study, metric: str) -> Floats:
     return np.where(told, values, np.nan)
 
 
-def _pool_prediction(
-    study: Study, values: Mapping[str, Floats], seconds: Mapping[str, Floats], i: int
-) -> PoolPrediction:
+def _pool_prediction(study: Study, values: Mapping[str, Floats], steps: Steps, i: int) -> PoolPrediction:
     state = study.state
     load, capacity = float(study.served[i].sum()), float(_capacity(study)[i, 0])
     most = float(study.most.requests_per_s[i, 0])
@@ -275,7 +273,8 @@ def _pool_prediction(
         metrics=_pool_metrics(study, values, i),
         kv_use=float((state.in_decode * per_sequence / pool_bytes)[i, 0]),
         kv_requests=float(study.cost.memory.sequences(study.mix.reserved[i : i + 1])[i, 0]),
-        operators=_operator_shares(seconds, i),
+        operators=mean_shares(state, steps, i),
+        steps={kind: operator_times(told, i, study.catalog.kernel_bands.p90) for kind, told in steps.items()},
         step_mean_s=float(state.step_s[i, 0]),
         fragile=memory.kv_pool_bytes < FRAGILE_SHARE * memory.device_bytes,
     )
@@ -351,25 +350,6 @@ def _memory(study: Study, i: int) -> Memory:
         state_bytes=state,
         kv_tokens=float((budget.sequences(average) * average)[i, 0]),
     )
-
-
-def _operator_seconds(study: Study) -> dict[str, Floats]:
-    """Return the time of each operator in the mean step, (C, 1). [s]"""
-    state, mix = study.state, study.mix
-    n = np.maximum(state.decodes_in_step, 1.0)
-    none = np.zeros_like(n)
-    in_chunk = state.prefill_tokens / np.maximum(state.chunk_share, 1e-30)
-    decode = study.cost.step.shares(step_features(mix, n, none, none))
-    chunked = study.cost.step.shares(step_features(mix, n, in_chunk, none))
-    f = state.chunk_share
-    return {name: (1 - f) * decode[name] + f * chunked[name] for name in chunked}
-
-
-def _operator_shares(seconds: Mapping[str, Floats], i: int) -> dict[str, float]:
-    """Return the share of each operator in the mean step of one pool, largest first."""
-    own = {name: float(values[i, 0]) for name, values in seconds.items()}
-    total = sum(own.values())
-    return {name: s / total for name, s in sorted(own.items(), key=lambda item: -item[1])}
 
 
 def _whole(

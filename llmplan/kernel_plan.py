@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from llmplan.errors import InputError, near
+from llmplan.kernel_groups import GROUPS, ROWS
 from llmplan.kernel_rows import KEYS
 from llmplan.perf.fits import UNKNOWN_L2_BYTES
 from llmplan.perf.formats import FORMATS
@@ -30,20 +31,11 @@ from llmplan.spec.catalog import Catalog
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.model import Ffn, Gqa
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "gemm": ("gemm",),
-    "attention": ("attn_prefill", "attn_decode"),
-    "memory": ("memory",),
-    "collectives": ("comm",),
-}
-"""Files of rows that each word of `--operators` stands for."""
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     **{file: KEYS[file] for file in ("gemm", "attn_prefill", "attn_decode", "comm")},
     "memory": ("op", "bytes"),
 }
 """Columns that name a row of each file."""
-ROWS = 72
-"""Of an operator and format: 60 that a fit needs, and a fifth in reserve."""
 MODELS = (
     *("llama-3.2-1b", "llama-3.2-3b", "llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "qwen2-0.5b", "qwen2-7b"),
     *("qwen2.5-14b", "qwen3-32b", "gemma-2-2b", "gemma-3-27b", "mistral-large-2407", "phi-4"),

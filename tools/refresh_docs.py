@@ -10,12 +10,19 @@ Run it from the root of the checkout after a change of figures, and read the dif
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-import score_operators
+import numpy as np
+from score_kernels import family_of
 
+from llmplan.cli.measured import read_measured
 from llmplan.freshness import AsOf
+from llmplan.kernel_library import library_of
+from llmplan.kernel_residuals import ResidualLibrary
+from llmplan.kernel_scores import Predicted, errors, predictions
+from llmplan.perf.kernels.forms import roofline_s
 from llmplan.recommend import recommend_plan
 from llmplan.report.render import as_table, markdown_table
 from llmplan.report.sections import sections_of
@@ -34,6 +41,54 @@ def printed(name: str) -> str:
     question = read_question(f"examples/{name}.yaml")
     found = recommend_plan(question.fleet, Catalog(), Options(), where=question.where, as_of=AsOf(day=DAY))
     return as_table(sections_of(found), width=WIDTH, color=False)
+
+
+Sides = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Predicted and measured times of some cells."""
+
+
+def by_family(predicted: Iterable[Predicted]) -> dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]]:
+    """Return times of rows left out, by family and GPU."""
+    found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for one in predicted:
+        cell = one.cell
+        rows = cell.split == ("group" if cell.operator.shape else "point")
+        name = family_of((cell.operator.name, cell.dtype, cell.gpu))
+        if rows.any() and name != "elementwise (A100)":
+            found.setdefault((name, cell.gpu), []).append((one.seconds[rows], cell.measured_s[rows]))
+    return found
+
+
+def told(parts: Sides, count: bool = False) -> str:
+    """Return MdAPE/P90 of all rows together, and how many they are."""
+    if not parts:
+        return "–"
+    one = errors(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+    return f"{one.mdape:.0f}/{one.p90:.0f}{f' ({one.n})' if count else ''}"
+
+
+def kernels_table() -> str:
+    """Return errors of kernel times on the shipped rows, by family and GPU."""
+    catalog = Catalog()
+    measured, library = read_measured(None, catalog), library_of(catalog)
+    own = by_family(predictions(measured, library))
+    ways = [
+        by_family(predictions(measured, library, residuals=ResidualLibrary(catalog.kernel_residuals))),
+        by_family(predictions(measured, library, "gpu")),
+        by_family(predictions(measured, library, "family")),
+        by_family(
+            Predicted(cell=c, seconds=roofline_s(c.operator, c.columns, c.target, c.dtype, c.kernel), basis="datasheet")
+            for c in measured.cells
+        ),
+    ]
+    gpus = sorted({gpu for _, gpu in own})
+    header = ("left-out rows, MdAPE/P90 (rows)", *gpus, "with residuals", "GPU unseen", "family unseen", "roofline")
+    rows = []
+    for name in dict.fromkeys(family for family, _ in own):
+        pooled = [[part for (family, _), parts in way.items() if family == name for part in parts] for way in ways]
+        cells = [told(own.get((name, gpu), []), count=True) for gpu in gpus]
+        rows.append((name, *cells, *(told(parts) for parts in pooled)))
+    return markdown_table(header, rows)
 
 
 def serving_table() -> str:
@@ -63,7 +118,7 @@ def filled(text: str, blocks: dict[str, str]) -> str:
 def documents() -> dict[Path, str]:
     """Return every document with its tables, as they should be."""
     blocks = {
-        "operators": score_operators.table(),
+        "kernels": kernels_table(),
         "serving": serving_table(),
         "bands": bands_table(),
         "output": f"```text\n{printed(SHOWN).rstrip()}\n```",

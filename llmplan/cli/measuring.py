@@ -12,7 +12,7 @@ import typer
 from llmplan.cli import options as o
 from llmplan.cli.listing import counted, listed
 from llmplan.errors import InputError, UnknownNameError
-from llmplan.kernel_plan import GROUPS, ROWS
+from llmplan.kernel_groups import GROUPS, ROWS
 
 if TYPE_CHECKING:
     from llmplan.kernel_bench import Bench, Progress

@@ -15,6 +15,7 @@ from llmplan.perf.gemm import gemm
 from llmplan.perf.kernels import collectives
 from llmplan.perf.kernels import experts as experts_form
 from llmplan.perf.kernels import gemm as gemm_form
+from llmplan.perf.kernels.chip import Parameters
 from llmplan.perf.kernels.routing import routed
 from llmplan.perf.moe import experts
 from llmplan.perf.part import Part
@@ -25,6 +26,8 @@ from llmplan.spec.model import Ffn, Gqa, Mixer, Module, Moe
 
 ACTIVATION_BYTES = 2.0
 """Bytes of one activation between operators."""
+ENDLESS_FEED = 1e12
+"""Bytes a clock that no multiprocessor takes in."""
 ALL_REDUCES = ("all_reduce", "all_reduce_vllm_graph")
 """The library's, and an engine's own for short messages: the faster one runs."""
 
@@ -55,9 +58,15 @@ def gemm_part(r: Replicas, matrix: Matrix, module: Module, count: int) -> Part:
     def work(x: Floats) -> Work:
         return _times(gemm(np.maximum(x / r.dp, 1.0), matrix.n, matrix.k, kept, activation), count)
 
+    def fed(x: Floats) -> Floats:
+        m = np.maximum(x / r.dp, 1.0)
+        p: Parameters = {**form.kernels.parameters, "feed_bytes": ENDLESS_FEED}
+        return count * gemm_form.seconds(m, matrix.n, matrix.k, kept, activation, r.chip(peak), p, cold=True)
+
     return Part(
-        operator=matrix.name, feature="tokens", seconds=seconds, work=work, flop_per_s=peak, basis=form.kernels.basis
-    )
+        operator=matrix.name, feature="tokens", seconds=seconds, work=work, flop_per_s=peak, fed=fed, kernel="gemm",
+        basis=form.kernels.basis,
+    )  # fmt: skip
 
 
 def _times(work: Work, count: float) -> Work:
@@ -86,7 +95,7 @@ def moe_parts(r: Replicas, moe: Moe, count: int) -> Iterable[Part]:
 
     skew = np.full_like(r.ep, r.routing_skew)
     yield Part(
-        operator="experts", feature="tokens", seconds=seconds, work=work, flop_per_s=form.flop_per_s,
+        operator="experts", feature="tokens", seconds=seconds, work=work, flop_per_s=form.flop_per_s, kernel="moe",
         basis=form.kernels.basis,
     )  # fmt: skip
     router = Matrix(name="router", n=np.full_like(r.tp, moe.experts), k=np.full_like(r.tp, hidden))
@@ -114,7 +123,7 @@ def elementwise_part(r: Replicas, mixer: Mixer | None, blocks: int, count: int) 
 
     return Part(
         operator="elementwise", feature="tokens", seconds=seconds, work=work, flop_per_s=r.bf16_flop_per_s,
-        basis=basis,
+        kernel="elementwise", basis=basis,
     )  # fmt: skip
 
 
@@ -144,11 +153,13 @@ def tensor_parallel_parts(r: Replicas, ffn: Ffn | Moe | None, blocks: int, count
     if np.any(r.tp > 1):
         yield Part(
             operator="all_reduce", feature="tokens", seconds=reduce_s, work=reduce_work, flop_per_s=peak,
+            link_bytes_per_s=r.link_bytes_per_s, kernel="all_reduce",
             basis=r.kernels["all_reduce"].basis,
         )  # fmt: skip
     if sparse and np.any(r.dp > 1):
         yield Part(
             operator="expert_exchange", feature="tokens", seconds=exchange_s, work=exchange_work, flop_per_s=peak,
+            link_bytes_per_s=r.link_bytes_per_s, kernel="all_gather",
             basis=r.kernels["all_gather"].basis,
         )  # fmt: skip
 
@@ -174,9 +185,12 @@ def head_part(r: Replicas) -> Part:
     def seconds(x: Floats) -> Floats:
         return inner.seconds(x) + r.host_sequence_s * x
 
+    def fed(x: Floats) -> Floats:
+        return (inner.fed or inner.seconds)(x) + r.host_sequence_s * x
+
     return Part(
         operator="head", feature="sequences", seconds=seconds, work=inner.work, flop_per_s=inner.flop_per_s,
-        where="last", basis=inner.basis,
+        where="last", fed=fed, kernel="gemm", basis=inner.basis,
     )  # fmt: skip
 
 
@@ -194,5 +208,5 @@ def hop_part(r: Replicas) -> Part:
 
     return Part(
         operator="stage_hop", feature="tokens", seconds=seconds, work=work, flop_per_s=r.bf16_flop_per_s,
-        straight=True, where="between",
+        link_bytes_per_s=wire, straight=True, where="between",
     )  # fmt: skip

@@ -78,7 +78,7 @@ def _attention_parts(r: Replicas, attention: Gqa | Mla | Compressed, count: int)
     first, later = r.kernels[f"{family}_prefill"], r.kernels[f"{family}_decode"]
     views = _views(r, attention)
     for view in views:
-        yield from _view_parts(r, view, first, later, count)
+        yield from _view_parts(r, view, (first, later), family, count)
     main = views[0]
     pair_s, token_s = _pair_s(r, main.first, first), _context_token_s(r, main, later)
     reach = min(CONTEXT_TOKENS, main.reach)
@@ -103,15 +103,16 @@ def _attention_parts(r: Replicas, attention: Gqa | Mla | Compressed, count: int)
     peak = r.bf16_flop_per_s
     yield Part(
         operator="prefill_attention", feature="prefill_tokens", seconds=chunk_s, work=chunk_work, flop_per_s=peak,
-        basis=first.basis,
+        kernel=f"{family}_prefill", basis=first.basis,
     )  # fmt: skip
     yield Part(
         operator="decode_attention", feature="sequences", seconds=sequence_s, work=sequence_work, flop_per_s=peak,
-        basis=later.basis,
+        kernel=f"{family}_decode", basis=later.basis,
     )  # fmt: skip
 
 
-def _view_parts(r: Replicas, view: View, first: Kernels, later: Kernels, count: int) -> Iterable[Part]:
+def _view_parts(r: Replicas, view: View, kernels: tuple[Kernels, Kernels], family: str, count: int) -> Iterable[Part]:
+    first, later = kernels
     pair_s = count * view.share * PAIRS_UNIT / r.dp * _pair_s(r, view.first, first)
     token_s = count * view.share / r.dp * _context_token_s(r, view, later)
 
@@ -124,11 +125,11 @@ def _view_parts(r: Replicas, view: View, first: Kernels, later: Kernels, count: 
     peak = r.bf16_flop_per_s
     yield Part(
         operator=f"prefill_{view.operator}", feature=pairs_feature(view.reach), seconds=lambda x: pair_s * x,
-        work=pairs_work, flop_per_s=peak, straight=True, basis=first.basis,
+        work=pairs_work, flop_per_s=peak, kernel=f"{family}_prefill", straight=True, basis=first.basis,
     )  # fmt: skip
     yield Part(
         operator=f"decode_{view.operator}", feature=context_feature(view.reach), seconds=lambda x: token_s * x,
-        work=context_work, flop_per_s=peak, straight=True, basis=later.basis,
+        work=context_work, flop_per_s=peak, kernel=f"{family}_decode", straight=True, basis=later.basis,
     )  # fmt: skip
 
 
@@ -257,9 +258,9 @@ def _state_parts(r: Replicas, mixer: State, count: int) -> Iterable[Part]:
     datasheet = (unmeasured,) * len(r)
     yield Part(
         operator="prefill_state", feature="prefill_tokens", seconds=chunk_s, work=chunk_work, flop_per_s=peak,
-        basis=datasheet,
+        kernel="state", basis=datasheet,
     )  # fmt: skip
     yield Part(
         operator="decode_state", feature="sequences", seconds=sequence_s, work=sequence_work, flop_per_s=peak,
-        basis=datasheet,
+        kernel="state", basis=datasheet,
     )  # fmt: skip

@@ -27,6 +27,12 @@ class Part:
     work: WorkOf
     flop_per_s: Floats  # (C, 1)
     """Peak of its compute type."""
+    link_bytes_per_s: Floats | None = None  # (C, 1)
+    """What it sends over; none: nothing is sent."""
+    fed: Cost | None = None
+    """The same seconds with an L2 that feeds any number of bytes."""
+    kernel: str = ""
+    """The measured operator that it is; none: what is not a measured kernel."""
     straight: bool = False
     """From 1 on its cost is a straight line."""
     where: Where = "layers"

@@ -41,6 +41,7 @@ from llmplan.perf.mixer_parts import mixer_parts
 from llmplan.perf.part import Part
 from llmplan.perf.roofline import Floats
 from llmplan.perf.shapes import ffn_matrices, mixer_matrices
+from llmplan.perf.told import Told
 from llmplan.spec.model import Compressed, Model, Module, Moe, State
 
 BATCHED = ("tokens", "sequences", "prefill_tokens")
@@ -72,6 +73,7 @@ class StepCost:
     """By feature: the slowest stage, what throughput sees."""
     parts: tuple[Part, ...]
     pp: Floats  # (C, 1)
+    memory_bytes_per_s: Floats  # (C, 1)
     tokens_per_sequence: float = 1.0
     """Tokens that one sequence gains in one step; more than 1 with speculation."""
 
@@ -86,6 +88,16 @@ class StepCost:
             return latency
         return np.maximum(latency, self.pp * _summed(self.period, features))
 
+    def work(self, features: Mapping[str, Floats]) -> dict[str, Told]:
+        """Return what each operator does in such a step and how long it takes, longest first."""
+        found: dict[str, Told] = {}
+        for part in self.parts:
+            x = features.get(part.feature)
+            if x is not None:
+                here = _told(part, x, self.memory_bytes_per_s)
+                found[part.operator] = here + found[part.operator] if part.operator in found else here
+        return dict(sorted(found.items(), key=lambda item: -float(np.sum(item[1].seconds))))
+
     def shares(self, features: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the seconds of each operator in such a step, (C, N) each, largest first."""
         seconds: dict[str, Floats] = {}
@@ -96,6 +108,26 @@ class StepCost:
             here = np.where(x >= 1, part.seconds(np.maximum(x, 1.0)), 0.0)
             seconds[part.operator] = seconds.get(part.operator, np.zeros_like(here)) + here
         return dict(sorted(seconds.items(), key=lambda item: -float(np.sum(item[1]))))
+
+
+def _told(part: Part, x: Floats, memory_bytes_per_s: Floats) -> Told:
+    """Return what one part does at `x`; below 1 nothing runs."""
+    runs = x >= 1
+    at = np.maximum(x, 1.0)
+    work = part.work(at)
+    seconds = part.seconds(at)
+    own = {
+        "seconds": seconds,
+        "unfed_s": seconds if part.fed is None else part.fed(at),
+        "flop": work.flop,
+        "moved_bytes": work.moved_bytes,
+        "sent_bytes": work.sent_bytes,
+        "compute_s": work.flop / part.flop_per_s,
+        "memory_s": work.moved_bytes / memory_bytes_per_s,
+        "link_s": 0.0 if part.link_bytes_per_s is None else work.sent_bytes / part.link_bytes_per_s,
+    }
+    rows = {name: np.where(runs, value, 0.0) for name, value in own.items()}
+    return Told(**rows, kernel=part.kernel, basis=part.basis)
 
 
 def _summed(curves: Mapping[str, Curve], features: Mapping[str, Floats]) -> Floats:
@@ -128,7 +160,9 @@ def step_cost(replicas: Replicas) -> StepCost:
         latency[feature] = through(whole, knots)
         if any(p.where != "between" for p in own):
             period[feature] = through(slowest, knots)
-    return StepCost(latency=latency, period=period, parts=parts, pp=replicas.pp)
+    return StepCost(
+        latency=latency, period=period, parts=parts, pp=replicas.pp, memory_bytes_per_s=replicas.memory_bytes_per_s
+    )
 
 
 def _sampled(parts: list[Part], at: Floats) -> Floats:

@@ -22,7 +22,7 @@ from llmplan.errors import InputError, UnknownNameError, near
 from llmplan.spec.base import Spec, folded
 from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
-from llmplan.spec.fits import Bands
+from llmplan.spec.fits import Bands, KernelBands
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
 from llmplan.spec.kernels import KernelFits
 from llmplan.spec.messages import dotted, read_as
@@ -198,6 +198,12 @@ class Catalog:
                 except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
                     raise InputError(f"{where}: cannot be read ({error})") from None
         return None
+
+    @cached_property
+    def kernel_bands(self) -> KernelBands:
+        """Errors of kernel times by operator and basis, of the shipped validation."""
+        name = "hardware/kernel_bands.yaml"
+        return read_as(KernelBands, self._read(self._shipped / "hardware" / "kernel_bands.yaml", name))
 
     @cached_property
     def bands(self) -> Bands:

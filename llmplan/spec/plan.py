@@ -132,6 +132,28 @@ class Cost(Spec):
     not_included: str = NOT_INCLUDED
 
 
+class OperatorTime(Spec):
+    """One operator of all layers in one step of one replica."""
+
+    time_s: float
+    share: float
+    """Of the step."""
+    flop: float
+    """Of one device."""
+    moved_bytes: float
+    """To and from the memory of one device."""
+    sent_bytes: float
+    """Over the links of one device, one direction."""
+    bound_by: Literal["compute", "hbm", "l2", "link", "latency", "host"]
+    """latency: the datasheet allows less than a third of the time; l2: a faster L2 would help."""
+    efficiency: float
+    """Datasheet's least time over this one."""
+    basis: Basis | None
+    """None where no kernel is measured: the host, messages between stages."""
+    error_p90: float | None
+    """Percent by which nine in ten measured kernels of this basis miss at most."""
+
+
 class PoolPrediction(Spec):
     """What one replica of a pool does under its share of the load."""
 
@@ -154,6 +176,8 @@ class PoolPrediction(Spec):
     """Requests of mean length, prompt and answer, that the KV pools of one replica hold."""
     operators: Mapping[str, float] = {}
     """Share of each operator in the mean step."""
+    steps: Mapping[Literal["decode", "chunk"], Mapping[str, OperatorTime]] = {}
+    """Operators of a step without prefill, and of one with a chunk of the mean size; longest first."""
     step_mean_s: float | None = None
     fragile: bool = False
     """The KV pool is below a tenth of device memory: 1 GB of error costs a third of the throughput."""
