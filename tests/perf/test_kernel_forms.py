@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import Chip, Parameter
 from llmplan.perf.kernels.routing import ROW_TILES, routed
+from llmplan.perf.kernels.tiles import CUTS, usual
 from llmplan.spec.catalog import Catalog
 
 CATALOG = Catalog()
 FITS = {fits.gpu: fits for fits in CATALOG.kernels()}
-H100 = Chip(flop_per_s=989e12, bytes_per_s=3.35e12, multiprocessors=132.0, l2_bytes=50e6, clock_hz=1.83e9)
+H100 = Chip(
+    flop_per_s=989e12, bytes_per_s=3.35e12, multiprocessors=132.0, l2_bytes=50e6, clock_hz=1.83e9, matrix_rows=64
+)
 TOY = Chip(flop_per_s=1e14, bytes_per_s=1e12, multiprocessors=100.0, l2_bytes=1e6, clock_hz=1.83e9)
 ALLOWED_FALL = 0.97
 """Times may fall by 3 % where a size grows."""
@@ -84,6 +87,42 @@ def test_a_product_grows_with_every_size(gpu, which):
         assert falls(gemm.seconds(*mnk, 2.0, 2.0, H100, parameters_of("gemm", gpu=gpu))) >= ALLOWED_FALL
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize(("dtype", "kernel", "architecture"), sorted(CUTS))
+def test_a_product_of_a_named_kernel_grows_with_every_size(dtype, kernel, architecture, which):
+    gpu = {"ada": "l40s", "hopper": "h100-sxm", "blackwell": "b200-sxm"}[architecture]
+    cut, p = CUTS[dtype, kernel, architecture], parameters_of("gemm", dtype, gpu)
+    for other in (16.0, 64.0, 1024.0, 8192.0, 20_000.0):
+        mnk = [np.full_like(GROWING, other)] * 3
+        mnk[which] = GROWING
+        assert falls(gemm.seconds(*mnk, 1.0, 1.0, H100, p, cut=cut)) >= ALLOWED_FALL
+
+
+def test_every_product_has_a_tile():
+    sizes = np.array([1.0, 16.0, 17.0, 300.0, 1e6])
+    for cut in (*CUTS.values(), usual(H100), usual(TOY)):
+        found = list(cut.each(sizes, sizes[::-1]))
+        assert found
+        assert all(np.min(rows) >= 16 and np.min(columns) >= 32 for rows, columns in found)
+
+
+def test_a_table_of_tiles_takes_the_first_line_that_fits():
+    ((rows, columns),) = CUTS["fp8", "vllm", "hopper"].each(
+        np.array([16.0, 17.0, 17.0, 129.0]), np.array([1280.0] * 2 + [1281.0] * 2)
+    )
+    assert rows.tolist() == [16, 16, 64, 128]
+    assert columns.tolist() == [64, 64, 64, 128]
+
+
+def test_a_lone_tile_reaches_the_peak_and_a_full_chip_its_efficiency():
+    ideal = perfect(gemm.WHOLE, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9)
+    half = ideal | {"compute_efficiency": 0.5}
+    lone = [float(gemm.seconds(16, 64, 1e6, 0.0, 0.0, TOY, p)) for p in (ideal, half)]
+    full = [float(gemm.seconds(12_800, 12_800, 6400, 2.0, 2.0, TOY, p)) for p in (ideal, half)]
+    assert lone[1] / lone[0] == pytest.approx(1.01)  # one of 100 multiprocessors
+    assert full[1] / full[0] == pytest.approx(2.0, rel=0.01)
+
+
 @pytest.mark.parametrize("gpu", sorted(FITS))
 def test_decode_attention_grows_with_batch_and_context(gpu):
     p = parameters_of("attn_decode", gpu=gpu)
@@ -134,7 +173,7 @@ def test_forms_stay_finite(huge):
 
 
 def test_a_perfect_kernel_takes_its_roofline():
-    ideal = perfect(gemm.PARAMETERS, overlap=100.0, feed_bytes=1e9, l2_share=1e-9)
+    ideal = perfect(gemm.PARAMETERS, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9)
     one_wave = gemm.seconds(1280, 1280, 6400, 2.0, 2.0, TOY, ideal)  # 100 tiles of 128 x 128
     assert one_wave == pytest.approx(2 * 1280 * 1280 * 6400 / 1e14, rel=1e-6)
     streamed = decode.seconds(100, 64_000, 8, 8, 128, 128, 256, 2.0, TOY, perfect(decode.PARAMETERS, overlap=100.0))

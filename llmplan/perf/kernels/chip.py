@@ -30,6 +30,8 @@ class Chip:
     multiprocessors: Value
     l2_bytes: Value
     clock_hz: Value
+    matrix_rows: int = 16
+    """Rows that one instruction of the matrix unit takes: 64 from Hopper on."""
 
     @property
     def latency(self) -> Value:

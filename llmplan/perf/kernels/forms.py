@@ -16,6 +16,7 @@ from llmplan.perf.formats import CACHE_BYTES, FORMATS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
+from llmplan.perf.kernels.tiles import CUTS
 from llmplan.perf.roofline import Floats
 from llmplan.spec.hardware import Gpu
 
@@ -23,6 +24,8 @@ Columns = Mapping[str, Floats]
 MLA_PREFILL = (192.0, 128.0)
 MLA_DECODE = (576.0, 512.0)
 """Widths of a key and a value of latent attention: of each head, and absorbed into the latent."""
+MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
+"""Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
 UNGATED_HIDDEN = 2688.0
 """Width of the one model among the rows whose experts have no gate (Nemotron-3-Nano)."""
 
@@ -50,6 +53,7 @@ class Target:
             multiprocessors=float(self.gpu.multiprocessors or UNKNOWN_MULTIPROCESSORS),
             l2_bytes=self.gpu.l2_bytes or UNKNOWN_L2_BYTES,
             clock_hz=self.gpu.clock_hz or REFERENCE_CLOCK_HZ,
+            matrix_rows=MATRIX_ROWS.get(self.gpu.architecture, 16),
         )
 
 
@@ -83,11 +87,11 @@ def roofline_s(operator: Operator, columns: Columns, target: Target, dtype: str,
 
 
 def _gemm(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) -> Floats:
-    del kernel
     form = FORMATS[dtype]
     return gemm.seconds(
-        c["m"], c["n"], c["k"], form.weight_bytes, form.activation_bytes, target.chip(form.compute), p, form.copies
-    )
+        c["m"], c["n"], c["k"], form.weight_bytes, form.activation_bytes, target.chip(form.compute), p, form.copies,
+        cut=CUTS.get((dtype, kernel, target.gpu.architecture)),
+    )  # fmt: skip
 
 
 def _gemm_work(c: Columns, target: Target, dtype: str, kernel: str) -> tuple[Floats, Floats]:
@@ -99,7 +103,7 @@ def _gemm_work(c: Columns, target: Target, dtype: str, kernel: str) -> tuple[Flo
 
 
 def _gemm_parameters(dtype: str) -> tuple[Parameter, ...]:
-    return gemm.PARAMETERS + (gemm.QUANTIZING if FORMATS[dtype].quantizes else ())
+    return gemm.QUANTIZING if FORMATS[dtype].quantizes else gemm.PARAMETERS
 
 
 def _heads(c: Columns) -> tuple[Floats, Floats, Floats, Floats, Floats]:

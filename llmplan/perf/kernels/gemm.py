@@ -1,16 +1,19 @@
-"""Matrix products Y[m,n] = X[m,k] · W[n,k]ᵀ in tiles: the library takes the fastest tile and split.
+"""Matrix products Y[m,n] = X[m,k] · W[n,k]ᵀ in tiles: the tile of the library's table, or the fastest it has.
 
-For a tile of t_m x t_n and a split of k in s parts::
+For a tile of t_m x t_n and a split of k in s parts, on S multiprocessors::
 
-    blocks  = ceil(m/t_m)·ceil(n/t_n)·s         waves = ceil(blocks / S)         k_s = ceil(k/s/64)·64
-    compute = waves·(soft max of 2·t_m·t_n·k_s / (F/S·e_c) and (t_m·a + t_n·w)·k_s / (feed·f), + t_wave)
+    blocks  = ceil(m/t_m)·ceil(n/t_n)·s   waves = ceil(blocks / S)   fill = blocks / (S·waves)   k_s = ceil(k/s/64)·64
+    one     = 2·t_m·t_n·k_s / (F/S)·(1 + (1/e_c − 1)·fill)               a lone tile reaches the peak, a full chip e_c
+    compute = waves·max(one, (t_m·a + t_n·w)·k_s / (feed·f)) + 2·t_m·t_n·blocks / (σ·B)
     memory  = bytes / (B·e_m) · (miss + (1 − miss)/3)
     split   = t_split + 8·s·m·n / (3·B) for s > 1
     t       = t_0 + min over (tile, s) of (compute^p + memory^p)^(1/p) + split
-    quantize = t_q + t_row·m + 3·q·m·k/B                          formats whose activations are quantized on the fly
+    quantize = t_q + ((t_row·m)^4 + (3·q·m·k/B)^4)^(1/4)          formats whose activations are quantized on the fly
 
-miss is the share of traffic that L2 does not serve. Fixed times scale with 1/clock.
-Limits: no power throttling (H100 above 1 ms: 5 % too fast), no library heuristics that miss the best tile.
+σ is what the outputs of a wave are stored with, over B: they leave together when the arithmetic ends, into L2 first.
+miss is the share of traffic that L2 does not serve. Fixed times scale with 1/clock. Formats that quantize do not split.
+Limits: a chip that is full runs at one efficiency (no clock that falls with time); rows whose kernel a library chooses
+badly (16-bit on L40S: 0.48 or 0.72 of peak for neighboring shapes; fp8 on Hopper with more than 2 GB of weights).
 """
 
 from __future__ import annotations
@@ -18,25 +21,30 @@ from __future__ import annotations
 import numpy as np
 
 from llmplan.perf.kernels.chip import L2_BANDWIDTH, Chip, Parameter, Parameters, Value, missed, soft_max
+from llmplan.perf.kernels.tiles import Cut, usual
 from llmplan.perf.roofline import Floats
 
-TILES = ((16, 64), (32, 64), (64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256), (256, 128))
 SPLITS = (1, 2, 4, 8)
-STEEPNESS = 4.0
+STEEPNESS = 10.0
+STORED_BYTES = 2.0
+"""Of one output."""
+QUANTIZE_OVERLAP = 4.0
 
-PARAMETERS = (
+SPLIT = Parameter(name="split_s", start=1.8e-6, low=1e-7, high=2e-5, means="reduction of a split product")
+WHOLE = (
     Parameter(name="fixed_s", start=2.3e-6, low=2e-7, high=3e-5, means="an empty kernel"),
-    Parameter(name="compute_efficiency", start=0.85, low=0.05, high=1.0, means="share of peak in a full wave"),
+    Parameter(name="compute_efficiency", start=0.8, low=0.05, high=1.0, means="share of peak on a full chip"),
     Parameter(name="memory_efficiency", start=0.8, low=0.1, high=1.0, means="share of memory bandwidth"),
-    Parameter(name="overlap", start=2.8, low=1.0, high=12.0, means="sharpness of arithmetic over traffic"),
-    Parameter(name="wave_s", start=8e-7, low=1e-8, high=1e-5, means="latency of a wave of tiles"),
-    Parameter(name="split_s", start=1.8e-6, low=1e-7, high=2e-5, means="reduction of a split product"),
+    Parameter(name="overlap", start=3.0, low=1.0, high=12.0, means="sharpness of arithmetic over traffic"),
+    Parameter(name="feed_bytes", start=64.0, low=8.0, high=400.0, means="bytes a clock that a multiprocessor takes in"),
     Parameter(
-        name="feed_bytes", start=64.0, low=16.0, high=400.0, means="bytes a clock that a multiprocessor takes in"
+        name="store_bandwidth", start=1.5, low=0.05, high=200.0, means="bandwidth of outputs over that of memory"
     ),
-    Parameter(name="l2_share", start=0.2, low=0.02, high=2.0, means="share of L2 that keeps operands"),
+    Parameter(name="l2_share", start=0.7, low=0.02, high=2.0, means="share of L2 that keeps operands"),
 )
+PARAMETERS = (*WHOLE, SPLIT)
 QUANTIZING = (
+    *WHOLE,
     Parameter(name="quantize_s", start=1.5e-6, low=1e-8, high=3e-5, means="an empty quantize kernel"),
     Parameter(name="quantize_row_s", start=5e-9, low=1e-11, high=5e-8, means="one row of activations"),
     Parameter(name="quantize_passes", start=1.0, low=0.01, high=10.0, means="traffic over the least"),
@@ -53,6 +61,7 @@ def seconds(
     p: Parameters,
     copies: Value = 1.0,
     cold: bool = False,
+    cut: Cut | None = None,
 ) -> Floats:
     """Return the time of matrix products.
 
@@ -65,11 +74,13 @@ def seconds(
     chip : Chip
         Peaks of the device, at the compute type of the format.
     p : mapping
-        `PARAMETERS`, and `QUANTIZING` where activations are quantized on the fly.
+        `PARAMETERS`, or `QUANTIZING` where activations are quantized on the fly.
     copies : array or float
         Copies of the weights that a benchmark rotates.
     cold : bool
         Nothing is in L2, as in a step of a model.
+    cut : Cut, optional
+        The library's tiles (`tiles.CUTS`); the usual ones of the device where it is unknown.
 
     Returns
     -------
@@ -77,27 +88,34 @@ def seconds(
     """
     m, n, k = (np.asarray(x, dtype=float) for x in (m, n, k))
     weights = weight_bytes * n * k
-    moved = weights + activation_bytes * m * k + 2.0 * m * n
-    footprint = copies * weights + activation_bytes * m * k + 2.0 * m * n
+    moved = weights + activation_bytes * m * k + STORED_BYTES * m * n
+    footprint = moved + (copies - 1.0) * weights
     miss = 1.0 if cold else missed(footprint, chip, p["l2_share"], STEEPNESS)
-    full = p["memory_efficiency"] * chip.bytes_per_s
-    memory = moved * (miss + (1 - miss) / L2_BANDWIDTH) / full
+    memory = moved * (miss + (1 - miss) / L2_BANDWIDTH) / (p["memory_efficiency"] * chip.bytes_per_s)
+    cut = cut or usual(chip)
+    units = chip.multiprocessors / cut.joined
+    slowing = 1 / p["compute_efficiency"] - 1
     best = np.asarray(np.inf)
-    for tm, tn in TILES:
+    for tm, tn in cut.each(m, n):
         tiles = np.ceil(m / tm) * np.ceil(n / tn)
-        for split in SPLITS:
+        flop = 2.0 * units / chip.flop_per_s * tm * tn
+        fed = (tm * activation_bytes + tn * weight_bytes) / (p["feed_bytes"] * cut.joined * chip.clock_hz)
+        stored = STORED_BYTES * tm * tn / (p["store_bandwidth"] * chip.bytes_per_s)
+        for split in SPLITS if "split_s" in p else (1,):
             inner = np.ceil(k / split / 64) * 64
             blocks = tiles * split
-            waves = np.ceil(blocks / chip.multiprocessors)
-            one = 2.0 * tm * tn * inner / (chip.unit_flop_per_s * p["compute_efficiency"])
-            fed = (tm * activation_bytes + tn * weight_bytes) * inner / (p["feed_bytes"] * chip.clock_hz)
-            compute = waves * (soft_max(one, fed, 4.0) + p["wave_s"] * chip.latency)
+            waves = np.ceil(blocks / units)
+            compute = inner * np.maximum(flop * (waves + slowing * blocks / units), fed * waves) + stored * blocks
             total = soft_max(compute, memory, p["overlap"])
             if split > 1:
                 total = total + p["split_s"] * chip.latency + 8.0 * split * m * n / (L2_BANDWIDTH * chip.bytes_per_s)
             best = np.minimum(best, total)
-    quantize: Value = 0.0
-    if "quantize_s" in p:
-        fixed = (p["quantize_s"] + p["quantize_row_s"] * m) * chip.latency
-        quantize = fixed + 3.0 * p["quantize_passes"] * m * k / chip.bytes_per_s
-    return np.asarray(best + p["fixed_s"] * chip.latency + quantize)
+    return np.asarray(best + p["fixed_s"] * chip.latency + _quantize_s(m, k, chip, p))
+
+
+def _quantize_s(m: Floats, k: Floats, chip: Chip, p: Parameters) -> Value:
+    """Return the time of the kernel that quantizes activations, one block a row."""
+    if "quantize_s" not in p:
+        return 0.0
+    traffic = 3.0 * p["quantize_passes"] * m * k / chip.bytes_per_s
+    return p["quantize_s"] * chip.latency + soft_max(p["quantize_row_s"] * m * chip.latency, traffic, QUANTIZE_OVERLAP)
