@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import Chip, Parameter
 from llmplan.perf.kernels.routing import ROW_TILES, routed
-from llmplan.perf.kernels.tiles import CUTS, usual
+from llmplan.perf.kernels.tiles import CUTS, attention_of, cache_keys, is_second_generation, usual
 from llmplan.spec.catalog import Catalog
 
 CATALOG = Catalog()
@@ -129,6 +129,44 @@ def test_decode_attention_grows_with_batch_and_context(gpu):
     for other in (16.0, 512.0, 8192.0):
         assert falls(decode.seconds(GROWING, other, 32, 8, 128, 128, 256, 2.0, H100, p)) >= ALLOWED_FALL
         assert falls(decode.seconds(other, GROWING, 32, 8, 128, 128, 256, 2.0, H100, p)) >= ALLOWED_FALL
+
+
+@pytest.mark.parametrize("kernel", ["vllm_flash_attn_fa2", "vllm_flash_attn_fa3", "vllm_triton_attn"])
+def test_named_decode_kernels_grow_with_context(kernel):
+    p = parameters_of("attn_decode", gpu="l40s")
+    for width in (64.0, 128.0, 256.0):
+        keys = cache_keys(kernel, np.full_like(GROWING, width))
+        times = decode.seconds(
+            16.0, GROWING, 32, 8, width, width, 2 * width, 2.0, H100, p, keys=keys,
+            whole_waves=is_second_generation(kernel),
+        )  # fmt: skip
+        assert falls(times) >= ALLOWED_FALL
+
+
+def test_gathering_heads_is_paid_by_groups_of_several_sequences():
+    p = perfect(decode.PARAMETERS) | {"pack_s": 1.0}
+    paid = [float(decode.seconds(*bhk, 128, 128, 256, 2.0, TOY, p)) for bhk in ((2, 64, 8, 2), (1, 64, 8, 2))]
+    assert paid[0] > 1 > paid[1]
+    for heads, kv_heads in ((8, 8), (8, 1)):
+        assert decode.seconds(2, 64, heads, kv_heads, 128, 128, 256, 2.0, TOY, p) < 1
+    assert decode.seconds(2, 64, 8, 2, 128, 128, 256, 2.0, TOY, p, packs=False) < 1
+
+
+@pytest.mark.parametrize(("kernel", "tile", "shared_by"), [("vllm_flash_attn_fa2", 64, 1), ("x_fiprefill", 128, 4)])
+def test_a_named_kernel_cuts_attention_one_way(kernel, tile, shared_by):
+    tokens, width = np.array([1.0, 100.0]), np.array([128.0, 128.0])
+    ((rows, heads),) = attention_of(kernel).each(tokens, np.array([4.0, 4.0]), np.array([0.0, 0.0]), width)
+    assert np.broadcast_to(rows, 2).tolist() == [16 if tile == 128 else 64, tile]
+    assert np.broadcast_to(heads, 2).tolist() == [4, shared_by]
+
+
+@pytest.mark.parametrize("kernel", ["vllm_flash_attn", "vllm_flashinfer_fiprefill"])
+def test_named_prefill_kernels_grow_with_batch_and_tokens(kernel):
+    p, cut = parameters_of("attn_prefill", gpu="l40s"), attention_of(kernel)
+    for other in (1.0, 64.0, 2048.0):
+        for args in ((GROWING, other, 0.0), (2.0, GROWING, other), (2.0, other, GROWING)):
+            columns = [np.broadcast_to(x, GROWING.shape) for x in args]
+            assert falls(prefill.seconds(*columns, 32, 8, 128, 128, 0, 2.0, H100, p, cut)) >= ALLOWED_FALL
 
 
 @pytest.mark.parametrize("gpu", sorted(FITS))

@@ -2,15 +2,18 @@
 
 For b sequences with L tokens in reach, g query heads to a KV head, S multiprocessors::
 
-    units  = b·h_kv·ceil(g/64), each cut into s parts of its blocks of 64 keys
+    units  = b·h_kv·ceil(g/64), each cut into s parts of its blocks of B_k keys
     bytes  = b·h_kv·L·width·kb + queries and outputs
     memory = bytes / (B·e_m)·(miss + (1 − miss)/r_2)                 r_2: bandwidth of L2 over that of memory;
                                                                      a quarter of the multiprocessors draws all of B
-    compute= ceil(units·s/S)·ceil(blocks/s)·64·64·2·width/(F/S·e_c)                     queries padded to 64 rows
-    t      = t_0 + min over s of t_unit·units·s/S + (t_split if s > 1) + (memory^p + compute^p)^(1/p)
+    compute= ceil(units·s/S)·ceil(blocks/s)·64·B_k·2·width/(F/S·e_c)                    queries padded to 64 rows
+    t      = t_0 + t_pack + min over s of t_unit·units·s/S + (t_split if s > 1) + (memory^p + compute^p)^(1/p)
 
-Latent attention (MLA) is one KV head of 576 cached numbers with 2·(576 + 512) FLOP a pair.
-Kernels of the FlashAttention-2 generation neither split full multi-head attention nor pack a group under a window.
+t_pack is paid where the heads of a group are gathered in memory first: more than one sequence, KV head and group.
+
+Latent attention (MLA) is one KV head of 576 cached numbers with 2·(576 + 512) FLOP a pair, in blocks of 64 keys.
+Kernels of the FlashAttention-2 generation neither split full multi-head attention nor pack a group under a window,
+take blocks of keys by width (`tiles.SECOND`) and pay t_unit for whole waves; others take 128 and shares of waves.
 Limits: no paging overhead, no imbalance of sequences of different lengths.
 """
 
@@ -23,11 +26,12 @@ from llmplan.perf.kernels.chip import Chip, Parameter, Parameters, Value, missed
 from llmplan.perf.roofline import Floats
 
 Flags = NDArray[np.bool_] | bool
-TILE = 64.0
+ROWS = 64.0
+KEYS = 128.0
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 UNIT_DRAW = 4.0
 """Bandwidth that one multiprocessor can draw, over its even share of device memory."""
-STEEPNESS = 3.0
+STEEPNESS = 10.0
 
 PARAMETERS = (
     Parameter(name="fixed_s", start=8e-6, low=2e-7, high=5e-5, means="an empty kernel"),
@@ -36,9 +40,13 @@ PARAMETERS = (
     Parameter(name="overlap", start=4.0, low=1.0, high=12.0, means="sharpness of arithmetic over traffic"),
     Parameter(name="unit_s", start=2.4e-6, low=1e-8, high=2e-5, means="a unit of work on a multiprocessor"),
     Parameter(name="split_s", start=1.8e-6, low=1e-8, high=3e-5, means="reduction of a split cache"),
-    Parameter(name="l2_share", start=0.3, low=0.02, high=2.0, means="share of L2 that keeps the cache"),
+    Parameter(name="pack_s", start=1e-6, low=1e-8, high=3e-5, means="gathering the heads of each group"),
+    Parameter(name="l2_share", start=0.7, low=0.02, high=2.0, means="share of L2 that keeps the cache"),
     Parameter(name="l2_bandwidth", start=1.8, low=1.0, high=6.0, means="bandwidth of L2 over that of device memory"),
 )
+
+LATENT = tuple(one for one in PARAMETERS if one.name != "pack_s")
+"""Of latent attention, whose heads are one group."""
 
 
 def seconds(
@@ -55,6 +63,8 @@ def seconds(
     splits: Flags = True,
     packs: Flags = True,
     cold: bool = False,
+    keys: Value = KEYS,
+    whole_waves: bool = False,
 ) -> Floats:
     """Return the time of attention of one token a sequence.
 
@@ -71,11 +81,15 @@ def seconds(
     chip : Chip
         Peaks of the device, at 16 bit.
     p : mapping
-        `PARAMETERS`.
+        `PARAMETERS`, or `LATENT`.
     splits, packs : array or bool
         Whether the kernel cuts a cache between multiprocessors, and reads a KV head once for its group.
     cold : bool
         Nothing is in L2, as in a step of a model.
+    keys : array or float
+        Keys of a block.
+    whole_waves : bool
+        A wave that is not full costs its units as a full one does.
 
     Returns
     -------
@@ -86,20 +100,22 @@ def seconds(
     )
     repeats = np.where(packs, 1.0, heads / kv_heads)
     group = heads / kv_heads / repeats
-    units = batch * kv_heads * repeats * np.ceil(group / TILE)
-    blocks = np.ceil(reach / TILE)
+    units = batch * kv_heads * repeats * np.ceil(group / ROWS)
+    blocks = np.ceil(reach / keys)
     moved = batch * kv_heads * reach * kept_dim * kv_bytes + 2.0 * batch * heads * (qk_dim + v_dim)
     miss = 1.0 if cold else missed(moved, chip, p["l2_share"], STEEPNESS)
     full = p["memory_efficiency"] * chip.bytes_per_s
     near = full * p["l2_bandwidth"]
     memory = moved * (miss / full + (1 - miss) / near + (repeats - 1) / near)
-    pair_s = TILE * TILE * 2.0 * (qk_dim + v_dim) / (chip.unit_flop_per_s * p["compute_efficiency"])
+    pair_s = ROWS * keys * 2.0 * (qk_dim + v_dim) / (chip.unit_flop_per_s * p["compute_efficiency"])
     may_split = np.asarray(splits, dtype=bool)
     best = np.asarray(np.inf)
     for split in SPLITS:
         waves = units * split / chip.multiprocessors
-        compute = np.ceil(waves) * np.ceil(blocks / split) * pair_s
-        alone = (p["split_s"] if split > 1 else 0.0) + p["unit_s"] * waves
+        whole = np.ceil(waves)
+        compute = whole * np.ceil(blocks / split) * pair_s
+        alone = (p["split_s"] if split > 1 else 0.0) + p["unit_s"] * (whole if whole_waves else waves)
         total = alone * chip.latency + soft_max(memory / np.minimum(waves * UNIT_DRAW, 1.0), compute, p["overlap"])
         best = np.minimum(best, total if split == 1 else np.where(may_split & (split <= blocks), total, np.inf))
-    return np.asarray(p["fixed_s"] * chip.latency + best)
+    gathers = np.asarray(packs, dtype=bool) & (heads > kv_heads) & (kv_heads > 1) & (batch > 1)
+    return np.asarray((p["fixed_s"] + np.where(gathers, p.get("pack_s", 0.0), 0.0)) * chip.latency + best)

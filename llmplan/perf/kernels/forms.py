@@ -16,7 +16,7 @@ from llmplan.perf.formats import CACHE_BYTES, FORMATS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
-from llmplan.perf.kernels.tiles import CUTS
+from llmplan.perf.kernels.tiles import CUTS, attention_of, cache_keys, is_second_generation
 from llmplan.perf.roofline import Floats
 from llmplan.spec.hardware import Gpu
 
@@ -24,8 +24,12 @@ Columns = Mapping[str, Floats]
 MLA_PREFILL = (192.0, 128.0)
 MLA_DECODE = (576.0, 512.0)
 """Widths of a key and a value of latent attention: of each head, and absorbed into the latent."""
+WINDOW_EDGE = 64.0
+"""Keys that FlashAttention-3 reads beyond a window, on average: half a block, for windows end inside one."""
 MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
 """Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
+MLA_KEYS = 64.0
+"""Keys of a block of latent decode attention."""
 UNGATED_HIDDEN = 2688.0
 """Width of the one model among the rows whose experts have no gate (Nemotron-3-Nano)."""
 
@@ -121,13 +125,12 @@ Heads = Callable[[Columns], tuple[Floats, Floats, Floats, Floats, Floats]]
 
 def _prefill(heads_of: Heads) -> tuple[Predict, Work]:
     def predict(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) -> Floats:
-        del kernel
         heads, kv_heads, qk_dim, v_dim, window = heads_of(c)
         cached = c.get("prefix_len", np.zeros_like(heads))
-        chip = target.chip("bf16")
         return prefill.seconds(
-            c["batch"], c["seq_len"], cached, heads, kv_heads, qk_dim, v_dim, window, CACHE_BYTES[dtype], chip, p
-        )
+            c["batch"], c["seq_len"], cached, heads, kv_heads, qk_dim, v_dim, window, CACHE_BYTES[dtype],
+            target.chip("bf16"), p, attention_of(kernel),
+        )  # fmt: skip
 
     def work(c: Columns, target: Target, dtype: str, kernel: str) -> tuple[Floats, Floats]:
         del kernel
@@ -149,9 +152,13 @@ def _prefill(heads_of: Heads) -> tuple[Predict, Work]:
 def _decode(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) -> Floats:
     heads, kv_heads, qk_dim, v_dim, window = _heads(c)
     older = is_second_generation(kernel)
+    reach = _reach(c)
+    if kernel.endswith("fa3"):
+        reach = reach + np.where((window > 0) & (window <= c["ctx_len"]), WINDOW_EDGE, 0.0)
     return decode.seconds(
-        c["batch"], _reach(c), heads, kv_heads, qk_dim, v_dim, qk_dim + v_dim, CACHE_BYTES[dtype],
+        c["batch"], reach, heads, kv_heads, qk_dim, v_dim, qk_dim + v_dim, CACHE_BYTES[dtype],
         target.chip("bf16"), p, splits=~(older & ((heads == kv_heads) | (window > 0))), packs=~(older & (window > 0)),
+        keys=cache_keys(kernel, qk_dim), whole_waves=older,
     )  # fmt: skip
 
 
@@ -174,7 +181,7 @@ def _mla_decode(c: Columns, target: Target, dtype: str, kernel: str, p: Paramete
     key, value = MLA_DECODE
     return decode.seconds(
         c["batch"], _reach(c), c["heads"], one, key * one, value * one, key * one, CACHE_BYTES[dtype],
-        target.chip("bf16"), p,
+        target.chip("bf16"), p, keys=MLA_KEYS,
     )  # fmt: skip
 
 
@@ -274,7 +281,7 @@ def _operators() -> dict[str, Operator]:
         ),
         Operator(
             name="mla_decode", columns=("batch", "ctx_len", "heads"), shape=("heads",), formats=caches,
-            parameters=lambda _: decode.PARAMETERS, predict=_mla_decode, work=_mla_decode_work,
+            parameters=lambda _: decode.LATENT, predict=_mla_decode, work=_mla_decode_work,
         ),
         Operator(
             name="moe", columns=("tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "skew"),

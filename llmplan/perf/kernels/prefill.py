@@ -7,9 +7,10 @@ For b sequences of S new tokens after p cached ones, h heads of d_q and d_v, h_k
     block = 2·B_q·B_k·(d_q + d_v) / (F/S_m·e_c) + B_q·B_k/(x·f)           S_m multiprocessors; exponentials
     work  = tiles/S_m·(mean reach·block + t_tile);   at least one longest tile
     move  = (queries + outputs + cached keys and values) / (B·e_m)
-    write = new keys and values, read and written / (B·e_w)
-    t     = t_0 + (work^p + move^p)^(1/p) + write                         the least over B_q and packing
+    write = t_token·b·S + new keys and values, read and written / (B·e_w)                 a block of threads a token
+    t     = t_0 + (work^p + move^p)^(1/p) + write
 
+B_q, B_k and packing are the kernel's (`tiles.attention_of`); of an unknown one the fastest.
 Source: tiles as FlashAttention-2 and 3 cut them (arXiv 2307.08691, 2407.08608).
 Limits: full tiles below the diagonal only; a cached prefix is nowhere measured but in MLA rows.
 """
@@ -19,10 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from llmplan.perf.kernels.chip import Chip, Parameter, Parameters, Value, soft_max
+from llmplan.perf.kernels.tiles import FREE, Attention
 from llmplan.perf.roofline import Floats
-
-QUERY_TILES = (64.0, 128.0)
-KEY_TILE = 128.0
 
 PARAMETERS = (
     Parameter(name="fixed_s", start=7e-6, low=2e-7, high=5e-5, means="empty kernels of attention and of the write"),
@@ -30,6 +29,7 @@ PARAMETERS = (
     Parameter(name="memory_efficiency", start=0.8, low=0.05, high=1.0, means="share of bandwidth, queries, outputs"),
     Parameter(name="overlap", start=1.5, low=1.0, high=10.0, means="sharpness of arithmetic over traffic"),
     Parameter(name="tile_s", start=2e-6, low=1e-8, high=5e-5, means="latency of a tile of queries"),
+    Parameter(name="write_token_s", start=5e-10, low=1e-12, high=1e-7, means="writing keys and values of one token"),
     Parameter(name="write_efficiency", start=0.4, low=0.01, high=1.0, means="share of bandwidth writing KV"),
     Parameter(
         name="softmax_per_clock", start=16.0, low=0.5, high=200.0, means="exponentials a clock and multiprocessor"
@@ -50,6 +50,7 @@ def seconds(
     kv_bytes: Value,
     chip: Chip,
     p: Parameters,
+    cut: Attention = FREE,
 ) -> Floats:
     """Return the time of causal attention.
 
@@ -67,6 +68,8 @@ def seconds(
         Peaks of the device, at 16 bit.
     p : mapping
         `PARAMETERS`.
+    cut : Attention
+        How the kernel cuts queries and keys.
 
     Returns
     -------
@@ -79,28 +82,28 @@ def seconds(
     group = heads / kv_heads
     context = cached + tokens
     windowed = (window > 0) & (window < context)
-    longest = np.ceil(context / KEY_TILE)
+    keys = cut.key_rows(qk_dim)
+    longest = np.ceil(context / keys)
     rate = chip.unit_flop_per_s * p["compute_efficiency"]
-    block_s = KEY_TILE * (2.0 * width / rate + 1 / (p["softmax_per_clock"] * chip.clock_hz))
+    block_s = keys * (2.0 * width / rate + 1 / (p["softmax_per_clock"] * chip.clock_hz))
+    fixed = p["tile_s"] * chip.latency
     best = np.asarray(np.inf)
-    for tile in QUERY_TILES:
-        for packed in (False, True):
-            per_row = group if packed else 1.0
-            span = tile / per_row
-            tiles = batch * (kv_heads if packed else heads) * np.ceil(tokens * per_row / tile)
-            full = (cached + 0.5 * tokens + 0.5 * np.minimum(span, tokens)) / KEY_TILE + 0.5
-            inside = (window + np.minimum(span, tokens)) / KEY_TILE + 0.5
-            mean = np.clip(np.where(windowed, inside, full), 1.0, longest)
-            most = np.where(windowed, np.minimum(longest, np.ceil((window + span) / KEY_TILE) + 1), longest)
-            waves = tiles / chip.multiprocessors
-            fixed = p["tile_s"] * chip.latency
-            shared = waves * (mean * block_s * tile + fixed)
-            alone = most * block_s * tile + fixed
-            ending = shared + p["tail"] * alone * (1 - 1 / np.maximum(waves, 1.0))
-            best = np.minimum(best, np.maximum(ending, alone))
+    for tile, shared_by in cut.each(tokens, group, window, qk_dim):
+        span = tile / shared_by
+        tiles = batch * (heads / shared_by) * np.ceil(tokens * shared_by / tile)
+        full = (cached + 0.5 * tokens + 0.5 * np.minimum(span, tokens)) / keys + 0.5
+        inside = (window + np.minimum(span, tokens)) / keys + 0.5
+        mean = np.clip(np.where(windowed, inside, full), 1.0, longest)
+        most = np.where(windowed, np.minimum(longest, np.ceil((window + span) / keys) + 1), longest)
+        waves = tiles / chip.multiprocessors
+        shared = waves * (mean * block_s * tile + fixed)
+        alone = most * block_s * tile + fixed
+        ending = shared + p["tail"] * alone * (1 - 1 / np.maximum(waves, 1.0))
+        best = np.minimum(best, np.maximum(ending, alone))
     moved = 2.0 * batch * tokens * heads * width + batch * np.where(windowed, np.minimum(cached, window), cached) * (
         kv_heads * width * kv_bytes
     )
-    written = batch * tokens * kv_heads * width * (2.0 + kv_bytes)
     reached = soft_max(best, moved / (chip.bytes_per_s * p["memory_efficiency"]), p["overlap"])
-    return np.asarray(p["fixed_s"] * chip.latency + reached + written / (chip.bytes_per_s * p["write_efficiency"]))
+    written = batch * tokens * kv_heads * width * (2.0 + kv_bytes) / (chip.bytes_per_s * p["write_efficiency"])
+    written = written + p["write_token_s"] * chip.latency * batch * tokens
+    return np.asarray(p["fixed_s"] * chip.latency + reached + written)

@@ -1,17 +1,20 @@
-"""How libraries cut a matrix product into tiles: facts about named kernels, taken from their sources.
+"""How libraries cut products and attention into tiles: facts about named kernels, taken from their sources.
 
 A tile is rows x columns of the output. A library either tries many and takes the fastest (cuBLAS, TensorRT-LLM and
 DeepGEMM come near that), or goes by a table of shapes (vLLM's CUTLASS kernels for fp8).
 
 Sources: vllm-project/vllm, csrc/quantization/w8a8/cutlass: scaled_mm_c2x_sm89_fp8_dispatch.cuh,
 c3x/scaled_mm_sm90_fp8_dispatch.cuh, c3x/scaled_mm_sm100_fp8_dispatch.cuh; deepseek-ai/DeepGEMM,
-csrc/jit_kernels/heuristics (without its rule of fewest waves, which misses more than the fastest tile does).
+csrc/jit_kernels/heuristics (without its rule of fewest waves, which misses more than the fastest tile does);
+Dao-AILab/flash-attention, csrc/flash_attn/src/flash_fwd_launch_template.h (run_mha_fwd_splitkv_dispatch, which a paged
+cache takes) and flash_api.cpp; flashinfer-ai/flashinfer, include/flashinfer/utils.cuh (FA2DetermineCtaTileQ).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -79,3 +82,56 @@ CUTS: Mapping[tuple[str, str, str], Cut] = {
 def usual(chip: Chip) -> Cut:
     """Return the tiles of a library of which nothing is known."""
     return WIDE if chip.matrix_rows >= WIDE_ROWS else SMALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """How a kernel cuts the queries and keys of new tokens."""
+
+    query_rows: tuple[int, ...]
+    """Rows of a tile: tried one by one, or, where a group always packs, the least that holds them."""
+    keys: tuple[tuple[float, int], ...]
+    """(widest head, keys of a block)."""
+    packs: Literal["either", "lone", "always"]
+    """Whether the heads of a group share a tile: as is faster, for a lone token without a window, or always."""
+
+    def key_rows(self, width: Floats) -> Floats:
+        """Return the keys of a block for heads of a width."""
+        return np.select([width <= most for most, _ in self.keys], [float(keys) for _, keys in self.keys])
+
+    def each(self, tokens: Floats, group: Floats, window: Floats, width: Floats) -> Iterator[tuple[Value, Value]]:
+        """Yield rows of a tile and heads that share it, for every way that may be taken."""
+        if self.packs == "either":
+            yield from ((float(rows), heads) for rows in self.query_rows for heads in (1.0, group))
+        elif self.packs == "lone":
+            yield float(self.query_rows[0]), np.where((tokens == 1) & (window == 0), group, 1.0)
+        else:
+            *smaller, largest = self.query_rows
+            most = np.where(width < WIDE_HEAD, largest, smaller[-1])
+            yield np.select([tokens * group <= rows for rows in smaller], [float(r) for r in smaller], most), group
+
+
+WIDE_HEAD = 256
+"""Width of a head from which the largest tile of queries does not fit."""
+FREE = Attention(query_rows=(64, 128), keys=((ANY, 128),), packs="either")
+SECOND = Attention(query_rows=(64,), keys=((64, 256), (128, 128), (ANY, 64)), packs="lone")
+FLASHINFER = Attention(query_rows=(16, 64, 128), keys=((ANY, 64),), packs="always")
+
+
+def is_second_generation(kernel: str) -> bool:
+    """Return whether a kernel is of the FlashAttention-2 generation, which splits and packs less."""
+    return "flash_attn" in kernel and not kernel.endswith(("fa3", "fa4"))
+
+
+def attention_of(kernel: str) -> Attention:
+    """Return how a named kernel cuts attention of new tokens; the fastest way where it is unknown."""
+    if is_second_generation(kernel):
+        return SECOND
+    return FLASHINFER if kernel.endswith("fiprefill") else FREE
+
+
+def cache_keys(kernel: str, width: Floats) -> Value:
+    """Return the keys of a block in which a named kernel reads a cache for one new token."""
+    if is_second_generation(kernel):
+        return SECOND.key_rows(width)
+    return 64.0 if "triton" in kernel else 128.0
