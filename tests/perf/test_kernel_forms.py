@@ -115,12 +115,22 @@ def test_a_table_of_tiles_takes_the_first_line_that_fits():
 
 
 def test_a_lone_tile_reaches_the_peak_and_a_full_chip_its_efficiency():
-    ideal = perfect(gemm.WHOLE, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9)
+    ideal = perfect(gemm.WHOLE, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9, hot=1e-9, patch=1e9)
     half = ideal | {"compute_efficiency": 0.5}
     lone = [float(gemm.seconds(16, 64, 1e6, 0.0, 0.0, TOY, p)) for p in (ideal, half)]
     full = [float(gemm.seconds(12_800, 12_800, 6400, 2.0, 2.0, TOY, p)) for p in (ideal, half)]
     assert lone[1] / lone[0] == pytest.approx(1.01)  # one of 100 multiprocessors
     assert full[1] / full[0] == pytest.approx(2.0, rel=0.01)
+
+
+def test_long_arithmetic_is_slowed_and_operands_beyond_l2_are_read_again():
+    ideal = perfect(gemm.WHOLE, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9, hot=1e-9, patch=1e9)
+    short, long = (1280, 1280, 64), (12_800, 12_800, 64_000)
+    for mnk, most in ((short, 1.01), (long, 1.5)):
+        times = [float(gemm.seconds(*mnk, 0.0, 0.0, TOY, p)) for p in (ideal, ideal | {"hot": 0.5})]
+        assert times[1] / times[0] == pytest.approx(most, rel=0.02)
+    apart = [float(gemm.seconds(*long, 2.0, 2.0, TOY, ideal | {"patch": side})) for side in (0.05, 0.1)]
+    assert apart[0] / apart[1] == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize("gpu", sorted(FITS))
@@ -211,7 +221,9 @@ def test_forms_stay_finite(huge):
 
 
 def test_a_perfect_kernel_takes_its_roofline():
-    ideal = perfect(gemm.PARAMETERS, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9)
+    ideal = perfect(
+        gemm.PARAMETERS, overlap=100.0, feed_bytes=1e9, store_bandwidth=1e9, l2_share=1e-9, hot=1e-9, patch=1e9
+    )
     one_wave = gemm.seconds(1280, 1280, 6400, 2.0, 2.0, TOY, ideal)  # 100 tiles of 128 x 128
     assert one_wave == pytest.approx(2 * 1280 * 1280 * 6400 / 1e14, rel=1e-6)
     streamed = decode.seconds(100, 64_000, 8, 8, 128, 128, 256, 2.0, TOY, perfect(decode.PARAMETERS, overlap=100.0))

@@ -3,17 +3,20 @@
 For a tile of t_m x t_n and a split of k in s parts, on S multiprocessors::
 
     blocks  = ceil(m/t_m)·ceil(n/t_n)·s   waves = ceil(blocks / S)   fill = blocks / (S·waves)   k_s = ceil(k/s/64)·64
-    one     = 2·t_m·t_n·k_s / (F/S)·(1 + (1/e_c − 1)·fill)               a lone tile reaches the peak, a full chip e_c
+    one     = 2·t_m·t_n·k_s / (F/S)·(1 + (1/e_c − 1 + hot)·fill)         a lone tile reaches the peak, a full chip e_c
+    hot     = h·T/(T + 1 ms), T = 2·m·n·k/F                              and less where it is busy for long
     compute = waves·max(one, (t_m·a + t_n·w)·k_s / (feed·f)) + 2·t_m·t_n·blocks / (σ·B)
-    memory  = bytes / (B·e_m) · (miss + (1 − miss)/3)
+    memory  = (bytes·(miss + (1 − miss)/3) + over·(again − read)) / (B·e_m)
+    again   = m·n·k·(a/t_n + w/t_m) / (r·√S)     operands are read again for every patch of r·√S x r·√S tiles, where the
+                                                 smaller of them (over: its miss) does not stay in L2
     split   = t_split + 8·s·m·n / (3·B) for s > 1
     t       = t_0 + min over (tile, s) of (compute^p + memory^p)^(1/p) + split
     quantize = t_q + ((t_row·m)^4 + (3·q·m·k/B)^4)^(1/4)          formats whose activations are quantized on the fly
 
 σ is what the outputs of a wave are stored with, over B: they leave together when the arithmetic ends, into L2 first.
 miss is the share of traffic that L2 does not serve. Fixed times scale with 1/clock. Formats that quantize do not split.
-Limits: a chip that is full runs at one efficiency (no clock that falls with time); rows whose kernel a library chooses
-badly (16-bit on L40S: 0.48 or 0.72 of peak for neighboring shapes; fp8 on Hopper with more than 2 GB of weights).
+Limits: rows whose kernel a library chooses badly (16-bit on L40S: 0.48 or 0.72 of peak for neighboring shapes; fp8 on
+Hopper with more than 2 GB of weights).
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ STEEPNESS = 10.0
 STORED_BYTES = 2.0
 """Of one output."""
 QUANTIZE_OVERLAP = 4.0
+REUSE_STEEPNESS = 4.0
+LONG_S = 1e-3
+"""Arithmetic of this length is half as slowed as an endless one."""
 
 SPLIT = Parameter(name="split_s", start=1.8e-6, low=1e-7, high=2e-5, means="reduction of a split product")
 WHOLE = (
@@ -40,6 +46,8 @@ WHOLE = (
     Parameter(
         name="store_bandwidth", start=1.5, low=0.05, high=200.0, means="bandwidth of outputs over that of memory"
     ),
+    Parameter(name="patch", start=0.5, low=0.05, high=20.0, means="tiles a side that share operands, over √S"),
+    Parameter(name="hot", start=0.1, low=1e-3, high=1.0, means="slowing of arithmetic that goes on for long"),
     Parameter(name="l2_share", start=0.7, low=0.02, high=2.0, means="share of L2 that keeps operands"),
 )
 PARAMETERS = (*WHOLE, SPLIT)
@@ -91,15 +99,22 @@ def seconds(
     moved = weights + activation_bytes * m * k + STORED_BYTES * m * n
     footprint = moved + (copies - 1.0) * weights
     miss = 1.0 if cold else missed(footprint, chip, p["l2_share"], STEEPNESS)
-    memory = moved * (miss + (1 - miss) / L2_BANDWIDTH) / (p["memory_efficiency"] * chip.bytes_per_s)
+    bandwidth = p["memory_efficiency"] * chip.bytes_per_s
+    once = moved * (miss + (1 - miss) / L2_BANDWIDTH)
+    read = weights + activation_bytes * m * k
+    over = missed(np.minimum(weights, activation_bytes * m * k), chip, 1.0, REUSE_STEEPNESS)
     cut = cut or usual(chip)
     units = chip.multiprocessors / cut.joined
-    slowing = 1 / p["compute_efficiency"] - 1
+    patch = p["patch"] * np.sqrt(units)
+    ideal_s = 2.0 * m * n * k / chip.flop_per_s
+    slowing = 1 / p["compute_efficiency"] - 1 + p["hot"] * ideal_s / (ideal_s + LONG_S)
     best = np.asarray(np.inf)
     for tm, tn in cut.each(m, n):
         tiles = np.ceil(m / tm) * np.ceil(n / tn)
         flop = 2.0 * units / chip.flop_per_s * tm * tn
         fed = (tm * activation_bytes + tn * weight_bytes) / (p["feed_bytes"] * cut.joined * chip.clock_hz)
+        again = m * n * k * (activation_bytes / tn + weight_bytes / tm) / patch
+        memory = (once + over * np.maximum(again - read, 0.0)) / bandwidth
         stored = STORED_BYTES * tm * tn / (p["store_bandwidth"] * chip.bytes_per_s)
         for split in SPLITS if "split_s" in p else (1,):
             inner = np.ceil(k / split / 64) * 64
