@@ -20,24 +20,17 @@ docs:
 examples:
     python tools/refresh_docs.py
 
-# Constants of every operator from a folder of kernel timings
-fits data:
-    python tools/fit_operators.py --data {{data}}
-
 # Residuals of measured kernels beside the parameters as they stand, and what they add
 residuals data:
     python tools/ship_residuals.py --data {{data}}
     python tools/score_residuals.py --data {{data}}
-
-# Errors of the shipped constants on rows they never saw
-score:
-    python tools/score_operators.py
 
 # Tables and figures of the forms of kernels from a folder of kernel timings; figures need the extra `docs`
 kernels data:
     python tools/score_kernels.py --data {{data}}
     python tools/score_unseen_gpus.py --data {{data}}
     python tools/ablate_kernels.py --data {{data}}
+    python tools/score_layers.py --data {{data}}
     python tools/draw_kernels.py --data {{data}}
 
 # Speed of llmplan itself

@@ -7,6 +7,7 @@ ones, the median of each parameter over all devices (`datasheet`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,12 +15,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from llmplan.errors import InputError
 from llmplan.perf.fits import Kernel, KernelOf
+from llmplan.perf.kernels.forms import OPERATORS
 from llmplan.spec.catalog import Catalog
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis
 from llmplan.spec.hardware import Gpu
-from llmplan.spec.kernels import KernelFit
+from llmplan.spec.kernels import KernelFit, KernelFits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +103,37 @@ _OPENED: WeakKeyDictionary[Catalog, KernelLibrary] = WeakKeyDictionary()
 
 
 def library_of(catalog: Catalog) -> KernelLibrary:
-    """Return the fitted kernels of all devices of a catalog."""
+    """Return the fitted kernels of all devices of a catalog.
+
+    Raises
+    ------
+    InputError
+        A file names a kernel that no form knows, or lacks a parameter of its form.
+    """
     if catalog not in _OPENED:
         fits = catalog.kernels()
+        for one in fits:
+            _check(one)
         by_gpu = {one.gpu: one.kernels for one in fits}
         _OPENED[catalog] = KernelLibrary(by_gpu, {one.gpu: catalog.gpu(one.gpu).architecture for one in fits})
     return _OPENED[catalog]
+
+
+def _check(fits: KernelFits) -> None:
+    """Refuse kernels that their forms cannot time."""
+    for kernel in fits.kernels:
+        where = f"hardware/fits/{fits.gpu}.yaml: {kernel.operator} {kernel.dtype} ({kernel.kernel})"
+        operator = OPERATORS.get(kernel.operator)
+        if operator is None or kernel.dtype not in operator.formats:
+            raise InputError(
+                f"{where}: no form times it; want {' or '.join(operator.formats if operator else OPERATORS)}"
+            )
+        lacking = [p.name for p in operator.parameters(kernel.dtype) if p.name not in kernel.parameters]
+        if lacking:
+            raise InputError(f"{where}: parameters: has no {lacking[0]}; fit its rows anew with llmplan calibrate fit")
+        wrong = [name for name, value in kernel.parameters.items() if not 0 <= value < math.inf]
+        if wrong:
+            raise InputError(f"{where}: parameters: {wrong[0]} is {kernel.parameters[wrong[0]]:g}; want 0 or more")
 
 
 FALLBACKS: Mapping[str, tuple[str, ...]] = {"fp8": ("fp8_block",), "fp8_block": ("fp8",)}

@@ -21,8 +21,9 @@ from llmplan.cli.measured import read_measured
 from llmplan.kernel_fit import fit_parameters
 from llmplan.kernel_rows import Cell
 from llmplan.kernel_scores import Errors, errors
+from llmplan.perf.formats import FORMATS
 from llmplan.perf.kernels.chip import L2_BANDWIDTH, Parameter, Parameters, missed, soft_max
-from llmplan.perf.kernels.forms import FORMATS, Columns, Operator, Target
+from llmplan.perf.kernels.forms import Columns, Operator, Target
 from llmplan.perf.kernels.gemm import PARAMETERS, STEEPNESS
 from llmplan.perf.kernels.routing import ROW_TILES
 from llmplan.perf.roofline import Floats
@@ -91,10 +92,13 @@ ABLATIONS = (
     Ablation(operator="gemm", name="split of k", fixed={"split_s": HUGE}),
     Ablation(operator="gemm", name="cost of a split", fixed={"split_s": 0.0}),
     Ablation(operator="gemm", name="feed from L2", fixed={"feed_bytes": HUGE}),
-    Ablation(operator="gemm", name="latency of a wave", fixed={"wave_s": 0.0}),
+    Ablation(operator="gemm", name="store of outputs", fixed={"store_bandwidth": HUGE}),
+    Ablation(operator="gemm", name="operands read again", fixed={"patch": HUGE}),
+    Ablation(operator="gemm", name="slowing of long arithmetic", fixed={"hot": 0.0}),
     Ablation(operator="gemm", name="operands in L2", fixed={"l2_share": TINY}),
     Ablation(operator="attn_prefill", name="nothing"),
-    Ablation(operator="attn_prefill", name="write of KV", fixed={"write_efficiency": HUGE}),
+    Ablation(operator="attn_prefill", name="write of KV", fixed={"write_efficiency": HUGE, "write_token_s": 0.0}),
+    Ablation(operator="attn_prefill", name="write of KV by token", fixed={"write_token_s": 0.0}),
     Ablation(operator="attn_prefill", name="latency of a tile", fixed={"tile_s": 0.0}),
     Ablation(operator="attn_prefill", name="tail", fixed={"tail": 0.0}),
     Ablation(operator="attn_prefill", name="exponentials", fixed={"softmax_per_clock": HUGE}),
@@ -105,6 +109,7 @@ ABLATIONS = (
     Ablation(operator="attn_decode", name="arithmetic of padded tiles", fixed={"compute_efficiency": HUGE}),
     Ablation(operator="attn_decode", name="split of a cache", fixed={"split_s": HUGE}),
     Ablation(operator="attn_decode", name="cost of a split", fixed={"split_s": 0.0}),
+    Ablation(operator="attn_decode", name="gathering of grouped heads", fixed={"pack_s": 0.0}),
     Ablation(operator="moe", name="nothing"),
     Ablation(operator="moe", name="counted routing", change=expected_rows, how="uniform, expected"),
     Ablation(operator="moe", name="passes over activations", fixed={"route_passes": 0.0}),

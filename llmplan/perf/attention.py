@@ -36,6 +36,8 @@ class Heads:
     """KV heads of this rank (MLA decode: 1)."""
     width: float
     """d_qk + d_v of one head."""
+    key_width: float
+    """d_qk."""
     kv_width: float
     """Values kept for one token and KV head: 2·d for GQA, 576 for MLA."""
     kv_bytes: Floats | float

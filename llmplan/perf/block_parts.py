@@ -50,18 +50,27 @@ def gemm_part(r: Replicas, matrix: Matrix, module: Module, count: int) -> Part:
     form = r.formats[module]
     peak, kept, activation = form.flop_per_s, form.weight_bytes, form.activation_bytes
 
-    def seconds(x: Floats) -> Floats:
+    def timed(x: Floats, more: Parameters) -> Floats:
         m = np.maximum(x / r.dp, 1.0)
-        p = form.kernels.parameters
-        return count * gemm_form.seconds(m, matrix.n, matrix.k, kept, activation, r.chip(peak), p, cold=True)
+        found = np.empty(m.shape)
+        for cut, splits, rows in form.cuts:
+            p: Parameters = {**{name: v[rows] for name, v in form.kernels.parameters.items()}, **more}
+            if not splits:
+                p = {name: value for name, value in p.items() if name != "split_s"}
+            found[rows] = gemm_form.seconds(
+                m[rows], matrix.n[rows], matrix.k[rows], kept[rows], activation[rows], r.chip(peak, rows), p,
+                cold=True, cut=cut,
+            )  # fmt: skip
+        return count * found
+
+    def seconds(x: Floats) -> Floats:
+        return timed(x, {})
+
+    def fed(x: Floats) -> Floats:
+        return timed(x, {"feed_bytes": ENDLESS_FEED})
 
     def work(x: Floats) -> Work:
         return _times(gemm(np.maximum(x / r.dp, 1.0), matrix.n, matrix.k, kept, activation), count)
-
-    def fed(x: Floats) -> Floats:
-        m = np.maximum(x / r.dp, 1.0)
-        p: Parameters = {**form.kernels.parameters, "feed_bytes": ENDLESS_FEED}
-        return count * gemm_form.seconds(m, matrix.n, matrix.k, kept, activation, r.chip(peak), p, cold=True)
 
     return Part(
         operator=matrix.name, feature="tokens", seconds=seconds, work=work, flop_per_s=peak, fed=fed, kernel="gemm",

@@ -7,14 +7,26 @@ the device, is decided by the caller (`Device.kernel`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, FORMATS, KV_BYTES, bytes_per_weight
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip
+from llmplan.perf.kernels.decode import KEYS
+from llmplan.perf.kernels.tiles import (
+    CUTS,
+    SMALL,
+    WIDE,
+    WIDE_ROWS,
+    Attention,
+    Cut,
+    attention_of,
+    is_second_generation,
+)
 from llmplan.perf.roofline import Floats
 from llmplan.spec.deployment import Deployment
 from llmplan.spec.engine import Engine
@@ -26,6 +38,19 @@ UNKNOWN_MULTIPROCESSORS = 132
 """Where a device's number is not known or not comparable: that of an H100."""
 UNKNOWN_L2_BYTES = 50.0 * 2**20
 """Where a datasheet is silent: that of an H100."""
+MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
+"""Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
+WINDOW_EDGE = 64.0
+"""Keys that FlashAttention-3 reads beyond a window, on average: half a block, for windows end inside one."""
+MLA_KEYS = 64.0
+"""Keys of a block of latent decode attention."""
+
+Rows = NDArray[np.intp]
+
+
+def matrix_rows(architecture: str) -> int:
+    """Return the rows that one instruction of the matrix unit takes."""
+    return MATRIX_ROWS.get(architecture, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +90,12 @@ class Kernels:
     """A parameter that a kernel lacks is 0."""
     older: NDArray[np.bool_]
     """Kernels of the FlashAttention-2 generation."""
+    edged: NDArray[np.bool_]
+    """Kernels that read beyond a window."""
+    block_keys: Floats
+    """Keys of a block of decode attention; of older kernels their width decides."""
+    attention: tuple[tuple[Attention, Rows], ...]
+    """How prefill cuts, and of which replicas."""
     basis: tuple[Basis, ...]
 
 
@@ -79,6 +110,8 @@ class ModuleFormat:
     """Peak of its compute types, each with its share of the arithmetic."""
     kernels: Kernels
     """Of matrix products, or of experts."""
+    cuts: tuple[tuple[Cut, bool, Rows], ...]
+    """How products are cut, whether the inner side is split too, and of which replicas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,20 +170,21 @@ class Replicas:
         """Return how many replicas there are."""
         return len(self.basis)
 
-    def chip(self, flop_per_s: Floats | None = None) -> Chip:
-        """Return the devices as kernels see them, at 16 bit or at another peak."""
+    def chip(self, flop_per_s: Floats | None = None, rows: Rows | slice = slice(None)) -> Chip:
+        """Return the devices of some rows as kernels see them, at 16 bit or at another peak."""
         return Chip(
-            flop_per_s=self.bf16_flop_per_s if flop_per_s is None else flop_per_s,
-            bytes_per_s=self.memory_bytes_per_s,
-            multiprocessors=self.multiprocessors,
-            l2_bytes=self.l2_bytes,
-            clock_hz=self.clock_hz,
+            flop_per_s=(self.bf16_flop_per_s if flop_per_s is None else flop_per_s)[rows],
+            bytes_per_s=self.memory_bytes_per_s[rows],
+            multiprocessors=self.multiprocessors[rows],
+            l2_bytes=self.l2_bytes[rows],
+            clock_hz=self.clock_hz[rows],
         )
 
 
 ATTENTION = ("attn_prefill", "attn_decode", "mla_prefill", "mla_decode")
 MODULES: tuple[Module, ...] = ("attention", "state", "ffn", "experts", "shared_experts", "latent", "router", "head")
 """Modules with weight matrices."""
+TRITON_KEYS = 64.0
 LINKS: Mapping[str, str] = {
     "all_reduce": "float16",
     "all_reduce_vllm_graph": "bfloat16",
@@ -279,6 +313,7 @@ def _format(module: Module, model: Model, deployments: Sequence[Deployment], dev
             for on, shares, kernel in zip(devices, computed, kernels, strict=True)
         ),
         kernels=_kernels(kernels),
+        cuts=_cuts(kernels, [on.gpu for on in devices]),
     )
 
 
@@ -320,11 +355,6 @@ def cache_format(deployment: Deployment) -> str:
     return "bfloat16" if deployment.kv_dtype == "bf16" else "fp8"
 
 
-def is_second_generation(kernel: str) -> bool:
-    """Return whether a kernel is of the FlashAttention-2 generation, which splits and packs less."""
-    return "flash_attn" in kernel and not kernel.endswith(("fa3", "fa4"))
-
-
 def _kernels(kernels: Iterable[Kernel]) -> Kernels:
     """Return kernels as columns; a few kernels stand for many replicas."""
     place: dict[int, int] = {}
@@ -338,8 +368,41 @@ def _kernels(kernels: Iterable[Kernel]) -> Kernels:
     names = dict.fromkeys(name for one in distinct for name in one.parameters)
     table = {name: np.array([one.parameters.get(name, 0.0) for one in distinct]) for name in names}
     older = np.array([is_second_generation(one.name) for one in distinct])
+    edged = np.array([one.name.endswith("fa3") for one in distinct])
+    keys = np.array([TRITON_KEYS if "triton" in one.name else KEYS for one in distinct])
     return Kernels(
         parameters={name: values[at][:, None] for name, values in table.items()},
         older=older[at][:, None],
+        edged=edged[at][:, None],
+        block_keys=keys[at][:, None],
+        attention=tuple(_grouped([attention_of(distinct[i].name) for i in at])),
         basis=tuple(distinct[i].basis for i in at),
+    )
+
+
+G = TypeVar("G")
+
+
+def _grouped(values: Sequence[G]) -> Iterator[tuple[G, Rows]]:
+    """Yield each different value with the places it stands at."""
+    places: dict[int, tuple[G, list[int]]] = {}
+    for i, value in enumerate(values):
+        places.setdefault(id(value), (value, []))[1].append(i)
+    for value, at in places.values():
+        yield value, np.array(at, dtype=np.intp)
+
+
+def _cuts(kernels: Sequence[Kernel], gpus: Sequence[Gpu]) -> tuple[tuple[Cut, bool, Rows], ...]:
+    """Return how the products of each replica are cut; formats that quantize do not split the inner side."""
+    found = [
+        CUTS.get((kernel.dtype, kernel.name, gpu.architecture))
+        or (WIDE if matrix_rows(gpu.architecture) >= WIDE_ROWS else SMALL)
+        for kernel, gpu in zip(kernels, gpus, strict=True)
+    ]
+    splits = ["split_s" in kernel.parameters for kernel in kernels]
+    return tuple(
+        (cut, flag, part)
+        for cut, rows in _grouped(found)
+        for flag in (True, False)
+        if (part := np.array([i for i in rows if splits[i] is flag], dtype=np.intp)).size
     )

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmplan.perf.attention import Heads, causal_pairs, decode, prefill
-from llmplan.perf.fits import Kernels, Replicas
+from llmplan.perf.fits import MLA_KEYS, WINDOW_EDGE, Kernels, Replicas
 from llmplan.perf.kernels import decode as decode_form
 from llmplan.perf.kernels import prefill as prefill_form
+from llmplan.perf.kernels.tiles import SECOND
 from llmplan.perf.part import Part
 from llmplan.perf.roofline import Constants, Floats, Work, serial_s
 from llmplan.perf.states import prefill_work
@@ -134,10 +135,18 @@ def _view_parts(r: Replicas, view: View, kernels: tuple[Kernels, Kernels], famil
 
 
 def _prefill_s(r: Replicas, tokens: Floats, heads: Heads, kernels: Kernels, window: float) -> Floats:
-    """Return the form's seconds of one new prompt."""
-    return prefill_form.seconds(
-        1.0, tokens, 0.0, heads.query, heads.kv, heads.width, 0.0, window, heads.kv_bytes, r.chip(), kernels.parameters
-    )
+    """Return the form's seconds of one new prompt, (C, K)."""
+    found = np.empty(np.broadcast_shapes(tokens.shape, r.tp.shape))
+    every = np.broadcast_to(tokens, found.shape)
+    value = heads.width - heads.key_width
+    query, kv, kept = (np.broadcast_to(x, r.tp.shape) for x in (heads.query, heads.kv, heads.kv_bytes))
+    for cut, rows in kernels.attention:
+        p = {name: numbers[rows] for name, numbers in kernels.parameters.items()}
+        found[rows] = prefill_form.seconds(
+            1.0, every[rows], 0.0, query[rows], kv[rows], heads.key_width, value, window, kept[rows],
+            r.chip(rows=rows), p, cut,
+        )  # fmt: skip
+    return found
 
 
 def _pair_s(r: Replicas, heads: Heads, kernels: Kernels) -> Floats:
@@ -150,9 +159,13 @@ def _decode_s(r: Replicas, batch: Floats | float, reach: Floats, view: View, ker
     heads = view.later
     windowed = not math.isinf(view.reach)
     splits = ~(kernels.older & ((np.asarray(heads.query) == heads.kv) | windowed))
+    keys = np.where(kernels.older, SECOND.key_rows(np.asarray(heads.key_width)), kernels.block_keys)
+    if heads.kv_width < heads.width:
+        keys = np.full_like(keys, MLA_KEYS)
     return decode_form.seconds(
-        batch, reach, heads.query, heads.kv, heads.width, 0.0, heads.kv_width, heads.kv_bytes, r.chip(),
-        kernels.parameters, splits=splits, packs=~(kernels.older & windowed), cold=True,
+        batch, reach + WINDOW_EDGE * (kernels.edged & windowed), heads.query, heads.kv, heads.key_width,
+        heads.width - heads.key_width, heads.kv_width, heads.kv_bytes, r.chip(), kernels.parameters, splits=splits,
+        packs=~(kernels.older & windowed), cold=True, keys=keys, whole_waves=kernels.older,
     )  # fmt: skip
 
 
@@ -184,6 +197,7 @@ def _grouped(r: Replicas, attention: Gqa) -> Heads:
         query=attention.heads / r.tp,
         kv=np.maximum(attention.kv_heads / r.tp, 1.0),
         width=float(attention.head_dim + attention.value_dim),
+        key_width=float(attention.head_dim),
         kv_width=float(attention.kv_width),
         kv_bytes=r.kv_bytes,
     )
@@ -193,7 +207,8 @@ def _expanded(r: Replicas, attention: Mla) -> Heads:
     """Return latent attention with the keys and values of every head made from the latent: prefill."""
     query = attention.heads / r.tp
     width = float(attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
-    return Heads(query=query, kv=query, width=width, kv_width=width, kv_bytes=r.kv_bytes)
+    keys = width - float(attention.v_head_dim)
+    return Heads(query=query, kv=query, width=width, key_width=keys, kv_width=width, kv_bytes=r.kv_bytes)
 
 
 def _absorbed(r: Replicas, attention: Mla) -> Heads:
@@ -204,7 +219,8 @@ def _absorbed(r: Replicas, attention: Mla) -> Heads:
 
 def _shared_key(r: Replicas, query: Floats, width: float, kv_width: float) -> Heads:
     """Return heads that all read one key of a token."""
-    return Heads(query=query, kv=np.ones_like(query), width=width, kv_width=kv_width, kv_bytes=r.kv_bytes)
+    one = np.ones_like(query)
+    return Heads(query=query, kv=one, width=width, key_width=kv_width, kv_width=kv_width, kv_bytes=r.kv_bytes)
 
 
 def _compressed_views(r: Replicas, attention: Compressed) -> list[View]:
@@ -224,7 +240,12 @@ def _index_views(r: Replicas, indexer: Indexer | None, share: float) -> list[Vie
         return []
     width = float(indexer.head_dim)
     heads = Heads(
-        query=float(indexer.heads), kv=1.0, width=width, kv_width=width, kv_bytes=np.full_like(r.tp, INDEX_BYTES)
+        query=float(indexer.heads),
+        kv=1.0,
+        width=width,
+        key_width=width,
+        kv_width=width,
+        kv_bytes=np.full_like(r.tp, INDEX_BYTES),
     )
     return [View(operator="indexer", first=heads, later=heads, share=share)]
 

@@ -64,7 +64,7 @@ def test_a_prompt_in_two_chunks_sees_the_same_pairs(first, prefix, second, windo
     assert pairs(first + second, prefix) == pairs(first, prefix) + pairs(second, prefix + first)
 
 
-HEADS = Heads(query=8.0, kv=2.0, width=20.0, kv_width=20.0, kv_bytes=2.0)
+HEADS = Heads(query=8.0, kv=2.0, width=20.0, key_width=10.0, kv_width=20.0, kv_bytes=2.0)
 
 
 def test_prefill_multiplies_pairs_and_moves_tokens():

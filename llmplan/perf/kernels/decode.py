@@ -64,7 +64,7 @@ def seconds(
     packs: Flags = True,
     cold: bool = False,
     keys: Value = KEYS,
-    whole_waves: bool = False,
+    whole_waves: Flags = False,
 ) -> Floats:
     """Return the time of attention of one token a sequence.
 
@@ -88,7 +88,7 @@ def seconds(
         Nothing is in L2, as in a step of a model.
     keys : array or float
         Keys of a block.
-    whole_waves : bool
+    whole_waves : array or bool
         A wave that is not full costs its units as a full one does.
 
     Returns
@@ -114,7 +114,7 @@ def seconds(
         waves = units * split / chip.multiprocessors
         whole = np.ceil(waves)
         compute = whole * np.ceil(blocks / split) * pair_s
-        alone = (p["split_s"] if split > 1 else 0.0) + p["unit_s"] * (whole if whole_waves else waves)
+        alone = (p["split_s"] if split > 1 else 0.0) + p["unit_s"] * np.where(whole_waves, whole, waves)
         total = alone * chip.latency + soft_max(memory / np.minimum(waves * UNIT_DRAW, 1.0), compute, p["overlap"])
         best = np.minimum(best, total if split == 1 else np.where(may_split & (split <= blocks), total, np.inf))
     gathers = np.asarray(packs, dtype=bool) & (heads > kv_heads) & (kv_heads > 1) & (batch > 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmplan.perf.fits import UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS, is_second_generation
+from llmplan.perf.fits import MLA_KEYS, UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS, WINDOW_EDGE, matrix_rows
 from llmplan.perf.formats import CACHE_BYTES, FORMATS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
@@ -24,16 +24,8 @@ Columns = Mapping[str, Floats]
 MLA_PREFILL = (192.0, 128.0)
 MLA_DECODE = (576.0, 512.0)
 """Widths of a key and a value of latent attention: of each head, and absorbed into the latent."""
-WINDOW_EDGE = 64.0
-"""Keys that FlashAttention-3 reads beyond a window, on average: half a block, for windows end inside one."""
-MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
-"""Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
-MLA_KEYS = 64.0
-"""Keys of a block of latent decode attention."""
 UNGATED_HIDDEN = 2688.0
 """Width of the one model among the rows whose experts have no gate (Nemotron-3-Nano)."""
-
-
 COLLECTIVES = (
     *("all_reduce", "all_reduce_vllm_graph", "all_reduce_vllm_eager"),
     *("all_gather", "reduce_scatter", "all_to_all"),
@@ -57,7 +49,7 @@ class Target:
             multiprocessors=float(self.gpu.multiprocessors or UNKNOWN_MULTIPROCESSORS),
             l2_bytes=self.gpu.l2_bytes or UNKNOWN_L2_BYTES,
             clock_hz=self.gpu.clock_hz or REFERENCE_CLOCK_HZ,
-            matrix_rows=MATRIX_ROWS.get(self.gpu.architecture, 16),
+            matrix_rows=matrix_rows(self.gpu.architecture),
         )
 
 
