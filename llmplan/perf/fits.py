@@ -8,8 +8,8 @@ the device, is decided by the caller (`Device.kernel`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,17 @@ class Kernels:
     """How prefill cuts, and of which replicas."""
     basis: tuple[Basis, ...]
 
+    def of(self, rows: Rows) -> Kernels:
+        """Return the kernels of some replicas."""
+        return Kernels(
+            parameters={name: values[rows] for name, values in self.parameters.items()},
+            older=self.older[rows],
+            edged=self.edged[rows],
+            block_keys=self.block_keys[rows],
+            attention=tuple((cut, at) for cut, own in self.attention if (at := _places(own, rows)).size),
+            basis=tuple(self.basis[i] for i in rows),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleFormat:
@@ -112,6 +123,21 @@ class ModuleFormat:
     """Of matrix products, or of experts."""
     cuts: tuple[tuple[Cut, bool, Rows], ...]
     """How products are cut, whether the inner side is split too, and of which replicas."""
+
+    def of(self, rows: Rows) -> ModuleFormat:
+        """Return the format of some replicas."""
+        return ModuleFormat(
+            weight_bytes=self.weight_bytes[rows],
+            activation_bytes=self.activation_bytes[rows],
+            flop_per_s=self.flop_per_s[rows],
+            kernels=self.kernels.of(rows),
+            cuts=tuple((cut, splits, at) for cut, splits, own in self.cuts if (at := _places(own, rows)).size),
+        )
+
+
+def _places(own: Rows, rows: Rows) -> Rows:
+    """Return where, among `rows`, those of `own` stand."""
+    return np.flatnonzero(np.isin(rows, own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +191,20 @@ class Replicas:
     basis: tuple[Basis, ...]
     routing_skew: float
     """Exponent of the popularity of experts; 0: balanced."""
+    alike: tuple[Rows, Rows]
+    """Replicas that differ in more than stages and limits, and which of them each replica is like."""
+
+    def of(self, rows: Rows) -> Replicas:
+        """Return some of the replicas."""
+        found: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                found[name] = value[rows]
+            elif name in ("formats", "kernels"):
+                found[name] = {key: one.of(rows) for key, one in value.items()}
+        every = np.arange(len(rows))
+        return replace(self, **found, basis=tuple(self.basis[i] for i in rows), alike=(every, every))
 
     def __len__(self) -> int:
         """Return how many replicas there are."""
@@ -265,7 +305,26 @@ def gathered(
         mixes=_column(d.batching.mixes_prefill_and_decode for d in deployments),
         basis=tuple(d.basis for d in device),
         routing_skew=routing_skew,
+        alike=_alike(deployments, devices, engines),
     )
+
+
+def _alike(
+    deployments: Sequence[Deployment], devices: Sequence[Device], engines: Sequence[Engine]
+) -> tuple[Rows, Rows]:
+    """Return the first of each kind of replica, and the kind of each: pipelines are as many of the same layers."""
+    place: dict[tuple[Any, ...], int] = {}
+    first: list[int] = []
+    inverse = []
+    for i, (deployment, device, engine) in enumerate(zip(deployments, devices, engines, strict=True)):
+        stage, layout = deployment.stage, deployment.stage.layout
+        widths = (layout.tp, layout.ep, layout.dp, layout.cp)
+        key = (id(device), id(engine), stage.weight_dtype, deployment.kv_dtype, *widths)
+        if key not in place:
+            place[key] = len(first)
+            first.append(i)
+        inverse.append(place[key])
+    return np.array(first, dtype=np.intp), np.array(inverse, dtype=np.intp)
 
 
 def _column(values: Iterable[float]) -> Floats:

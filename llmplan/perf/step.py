@@ -71,11 +71,13 @@ class StepCost:
     """By feature: all stages and hops of one microbatch."""
     period: Mapping[str, Curve]
     """By feature: the slowest stage, what throughput sees."""
-    parts: tuple[Part, ...]
-    pp: Floats  # (C, 1)
-    memory_bytes_per_s: Floats  # (C, 1)
+    replicas: Replicas
     tokens_per_sequence: float = 1.0
     """Tokens that one sequence gains in one step; more than 1 with speculation."""
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the operators that the curves are sums of."""
+        return (*_parts(self.replicas), hop_part(self.replicas))
 
     def latency_s(self, features: Mapping[str, Floats]) -> Floats:
         """Return seconds from the start of a step to its end, (C, N)."""
@@ -84,24 +86,24 @@ class StepCost:
     def cycle_s(self, features: Mapping[str, Floats]) -> Floats:
         """Return seconds between two steps of one microbatch: its latency, or the pipeline's turn if longer."""
         latency = self.latency_s(features)
-        if not np.any(self.pp > 1):
+        if not np.any(self.replicas.pp > 1):
             return latency
-        return np.maximum(latency, self.pp * _summed(self.period, features))
+        return np.maximum(latency, self.replicas.pp * _summed(self.period, features))
 
     def work(self, features: Mapping[str, Floats]) -> dict[str, Told]:
         """Return what each operator does in such a step and how long it takes, longest first."""
         found: dict[str, Told] = {}
-        for part in self.parts:
+        for part in self.parts():
             x = features.get(part.feature)
             if x is not None:
-                here = _told(part, x, self.memory_bytes_per_s)
+                here = _told(part, x, self.replicas.memory_bytes_per_s)
                 found[part.operator] = here + found[part.operator] if part.operator in found else here
         return dict(sorted(found.items(), key=lambda item: -float(np.sum(item[1].seconds))))
 
     def shares(self, features: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the seconds of each operator in such a step, (C, N) each, largest first."""
         seconds: dict[str, Floats] = {}
-        for part in self.parts:
+        for part in self.parts():
             x = features.get(part.feature)
             if x is None:
                 continue
@@ -142,27 +144,26 @@ def _summed(curves: Mapping[str, Curve], features: Mapping[str, Floats]) -> Floa
 
 
 def step_cost(replicas: Replicas) -> StepCost:
-    """Return the cost of one engine step of each replica."""
-    parts = tuple(_parts(replicas))
+    """Return the cost of one engine step of each replica; replicas that differ in stages and limits only cost alike."""
+    first, like = replicas.alike
+    parts = tuple(_parts(replicas.of(first)))
+    hop = hop_part(replicas)
     count = replicas.model.layer_count
     in_slowest = np.ceil(count / replicas.pp) / count
     latency, period = {}, {}
     for feature in dict.fromkeys(p.feature for p in parts):
         own = [p for p in parts if p.feature == feature]
         knots = ONE if all(p.straight for p in own) else GRID
-        at = np.broadcast_to(knots if len(knots) > 1 else np.array([1.0, 3.0]), (len(replicas), max(len(knots), 2)))
-        layers_s, last_s, between_s = (
-            _sampled([p for p in own if p.where == where], at) for where in ("layers", "last", "between")
-        )
-        whole, slowest = layers_s + last_s + between_s, layers_s * in_slowest + last_s
+        asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
+        at = np.broadcast_to(asked, (len(first), len(asked)))
+        layers_s, last_s = (_sampled([p for p in own if p.where == where], at)[like] for where in ("layers", "last"))
+        whole, slowest = layers_s + last_s, layers_s * in_slowest + last_s
+        if feature == hop.feature:
+            whole = whole + hop.seconds(np.broadcast_to(asked, whole.shape))
         if feature in BATCHED:
             whole, slowest = smoothed(whole), smoothed(slowest)
-        latency[feature] = through(whole, knots)
-        if any(p.where != "between" for p in own):
-            period[feature] = through(slowest, knots)
-    return StepCost(
-        latency=latency, period=period, parts=parts, pp=replicas.pp, memory_bytes_per_s=replicas.memory_bytes_per_s
-    )
+        latency[feature], period[feature] = through(whole, knots), through(slowest, knots)
+    return StepCost(latency=latency, period=period, replicas=replicas)
 
 
 def _sampled(parts: list[Part], at: Floats) -> Floats:
@@ -201,4 +202,3 @@ def _parts(r: Replicas) -> Iterable[Part]:
         yield elementwise_part(r, mixer, blocks, count)
         yield from tensor_parallel_parts(r, ffn, blocks, count)
     yield head_part(r)
-    yield hop_part(r)

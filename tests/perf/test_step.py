@@ -213,7 +213,7 @@ def test_at_a_knot_the_curve_is_the_sum_of_its_operators(costs):
         for name, curve in cost.latency.items():
             x = curve.start[None, 1:8].astype(float)
             assert x.max() < TILED_TOKENS
-            parts = sum(part.seconds(x) for part in cost.parts if part.feature == name)
+            parts = sum(part.seconds(x) for part in cost.parts() if part.feature == name)
             assert np.max(np.abs(curve.seconds(x) - np.maximum.accumulate(parts, axis=1))) <= 0.51e-12
 
 
@@ -243,7 +243,7 @@ def test_a_turn_of_the_pipeline_is_no_shorter_than_its_slowest_stage(costs, step
     period = sum(cost.period[name].seconds(value) for name, value in x.items() if name in cost.period)
     assert period <= cost.latency_s(x) * (1 + 1e-9)
     assert cost.cycle_s(x) >= cost.latency_s(x)
-    assert cost.cycle_s(x) >= cost.pp * period * (1 - 1e-9)
+    assert cost.cycle_s(x) >= cost.replicas.pp * period * (1 - 1e-9)
 
 
 def test_without_stages_latency_period_and_cycle_are_one(costs):
