@@ -33,6 +33,10 @@ kernels data:
     python tools/score_layers.py --data {{data}}
     python tools/draw_kernels.py --data {{data}}
 
+# Serving runs against the model as it stands, and the bands that follow
+serving data:
+    python tools/score_serving.py --data {{data}} --write
+
 # Speed of llmplan itself
 bench *args:
     python benchmarks/run.py {{args}}

@@ -1,8 +1,9 @@
 """Which parameters predict a kernel on a device, and what that rests on.
 
 Of a device with fits: those of this very kernel (`calibrated`), else of the kernel of the same operator and format
-with most rows (`transferred`). Of a device without: those of one of its architecture (`transferred`), else typical
-ones, the median of each parameter over all devices (`datasheet`).
+with most rows (`transferred`). Of a device without: those of one of its architecture (`transferred`), else, for
+products and attention, of the nearest architecture of its maker, else typical ones, the median of each parameter over
+all devices (both `datasheet`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,20 @@ from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Basis
 from llmplan.spec.hardware import Gpu
 from llmplan.spec.kernels import KernelFit, KernelFits
+
+NEAREST: Mapping[str, tuple[str, ...]] = {
+    "volta": ("ampere", "hopper"),
+    "turing": ("ada", "ampere"),
+    "ampere": ("hopper", "ada"),
+    "ada": ("ampere", "hopper"),
+    "hopper": ("blackwell", "ampere"),
+    "blackwell": ("hopper", "ampere"),
+    "blackwell-rtx": ("ada", "ampere"),
+    "rubin": ("blackwell", "hopper"),
+}
+"""Architectures of the same maker, nearest first: neighbors in time, servers before cards where the device is one."""
+CARRIED = frozenset({"gemm", "attn_prefill", "attn_decode", "mla_prefill", "mla_decode"})
+"""Operators that carry over to the next architecture; experts are another library there, collectives another link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +79,23 @@ class KernelLibrary:
         if own is not None:
             same = own.kernel == kernel or not kernel
             return Found(parameters=own.parameters, basis="calibrated" if same else "transferred", kernel=own.kernel)
-        for other, kernels in sorted(self._by_gpu.items()):
-            if self._architecture.get(other) == gpu.architecture:
-                kin = self._best(kernels, operator, dtype, kernel)
-                if kin is not None:
-                    return Found(parameters=kin.parameters, basis="transferred", kernel=kin.kernel)
+        carried = NEAREST.get(gpu.architecture, ()) if operator in CARRIED else ()
+        for architecture in (gpu.architecture, *carried):
+            near = self._of(architecture, operator, dtype, kernel)
+            if near is not None:
+                basis: Basis = "transferred" if architecture == gpu.architecture else "datasheet"
+                return Found(parameters=near.parameters, basis=basis, kernel=near.kernel)
         typical = self._typical(operator, dtype, kernel)
         return None if typical is None else Found(parameters=typical, basis="datasheet")
+
+    def _of(self, architecture: str, operator: str, dtype: str, kernel: str) -> KernelFit | None:
+        """Return a kernel of the first device of an architecture that has it."""
+        for gpu, kernels in sorted(self._by_gpu.items()):
+            if self._architecture.get(gpu) == architecture:
+                found = self._best(kernels, operator, dtype, kernel)
+                if found is not None:
+                    return found
+        return None
 
     @staticmethod
     def _best(kernels: Iterable[KernelFit], operator: str, dtype: str, kernel: str) -> KernelFit | None:
