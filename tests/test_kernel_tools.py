@@ -46,9 +46,9 @@ def test_every_fixed_parameter_is_one_of_its_form(ablation):
 
 def test_a_fixed_parameter_is_neither_fitted_nor_overruled():
     cell = cell_of("gemm", **PRODUCTS)
-    here = with_fixed(cell, {"wave_s": 0.0})
-    assert "wave_s" not in {p.name for p in here.operator.parameters(DTYPE)}
-    assert predicted(here) == pytest.approx(predicted(cell, wave_s=0.0))
+    here = with_fixed(cell, {"fixed_s": 0.0})
+    assert "fixed_s" not in {p.name for p in here.operator.parameters(DTYPE)}
+    assert predicted(here) == pytest.approx(predicted(cell, fixed_s=0.0))
     assert (predicted(here) < predicted(cell)).all()
     with pytest.raises(SystemExit, match="gemm has no parameter wave; mend ABLATIONS"):
         with_fixed(cell, {"wave": 0.0})
