@@ -166,13 +166,7 @@ FALLBACKS: Mapping[str, tuple[str, ...]] = {"fp8": ("fp8_block",), "fp8_block": 
 
 
 def kernels_on(gpu: Gpu, engine: Engine, library: KernelLibrary) -> KernelOf:
-    """Return the kernels that an engine runs on a device.
-
-    Raises
-    ------
-    KeyError
-        Nobody measured an operator in any format (a broken catalog).
-    """
+    """Return the kernels that an engine runs on a device; of an operator nobody measured, where its fits start."""
     chosen = engine.kernels.get(gpu.architecture, {})
 
     @cache
@@ -184,6 +178,7 @@ def kernels_on(gpu: Gpu, engine: Engine, library: KernelLibrary) -> KernelOf:
             found = library.find(gpu, operator, tried, name)
             if found is not None:
                 return Kernel(name=found.kernel, dtype=tried, parameters=found.parameters, basis=found.basis)
-        raise KeyError(operator)
+        start = {p.name: p.start for p in OPERATORS[operator].parameters(dtype)}
+        return Kernel(name="", dtype=dtype, parameters=start, basis="datasheet")
 
     return kernel

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmplan.errors import InputError
-from llmplan.perf.kernels.forms import COLLECTIVES, OPERATORS, Operator, Target, roofline_s
+from llmplan.perf.kernels.forms import COLLECTIVES, MESSAGES, OPERATORS, Operator, Target, roofline_s
 from llmplan.perf.roofline import Floats
 
 MICROSECOND = 1e-6
@@ -46,6 +46,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns that name a row of each file, in the order of its checksum."""
 WORDS = frozenset({"dtype", "kv_dtype", "distribution", "op", "link", "model"})
+BETWEEN = "inter_node"
+"""A link between hosts: its rows are of operators of their own, such as `all_reduce_between`."""
+LINKED = frozenset({*COLLECTIVES, *MESSAGES})
 ZERO_ALLOWED = frozenset({"prefix_len", "window", "skew"})
 
 
@@ -161,6 +164,8 @@ def _cells(kind: str, table: _Table, target_of: TargetOf, found: Measured) -> It
     backend, version = table.words("backend"), table.words("version")
     backend[backend == ""] = kind.split("_")[0]
     kernel = np.where(table.words("kernel") == "", backend, table.words("kernel"))
+    if "link" in keys:
+        operator = operator + np.where(table.words("link") == BETWEEN, "_between", "")
     numbers = {name: table.numbers(name) for name in keys if name not in WORDS}
     if kind == "moe":
         numbers["skew"] = _skews(table.words("distribution"))
@@ -175,10 +180,10 @@ def _cells(kind: str, table: _Table, target_of: TargetOf, found: Measured) -> It
     for (on, name, form, implementation, library), rows in sorted(places.items()):
         target = target_of(ONE_CLUSTER.get(on, on) if kind.startswith("vidur") else on)
         here = OPERATORS.get(name)
-        if target is None or (name in COLLECTIVES and not target.link_bytes_per_s):
+        if target is None or (name in LINKED and not target.link_bytes_per_s):
             found.refused["no_hardware"] += len(rows)
             continue
-        if here is None or form not in here.formats:
+        if here is None or form not in here.formats or not set(here.columns) <= numbers.keys():
             found.refused["no_form"] += len(rows)
             continue
         at = np.array(rows)
@@ -217,9 +222,9 @@ def _usable(
         found.refused["other_kernel"] += int(other.sum())
         sound &= ~other
     if "link" in keys:
-        between = sound & (table.words("link") != "intra_node")
-        found.refused["no_form"] += int(between.sum())
-        sound &= ~between
+        strange = sound & ~np.isin(table.words("link").astype(str), ("intra_node", BETWEEN))
+        found.refused["no_form"] += int(strange.sum())
+        sound &= ~strange
     seen: set[tuple[str, ...]] = set()
     version = table.words("version")
     for i, row in enumerate(zip(system, kernel, version, *(table.columns[key] for key in keys), strict=True)):

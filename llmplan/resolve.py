@@ -19,8 +19,8 @@ from llmplan.spec.readers import read_model
 from llmplan.spec.workload import Bucket, Traffic, Workload
 
 DEFAULT_ENGINE = "vllm"
-NETWORK_LATENCY_LINK = "infiniband-400"
-"""Link whose latency stands for messages between hosts."""
+ONLY_NETWORK = "infiniband-400"
+"""Link of devices whose datasheet names none: they meet others over a network."""
 
 
 def resolved_model(workload: Workload, catalog: Catalog, where: str) -> tuple[Model, list[str]]:
@@ -95,9 +95,8 @@ def device(gpu: Gpu, network_bytes_per_s: float, engine: Engine, catalog: Catalo
     library = library_of(catalog)
     return Device(
         gpu=gpu,
-        link=catalog.link(gpu.link or gpu.host_link or NETWORK_LATENCY_LINK),  # neither: it meets others over a network
+        link=catalog.link(gpu.link or gpu.host_link or ONLY_NETWORK),
         network_bytes_per_s=network_bytes_per_s,
-        network_latency_s=catalog.link(NETWORK_LATENCY_LINK).latency_s,
         kernel=kernels_on(gpu, engine, library),
         basis=library.basis(gpu),
     )

@@ -93,3 +93,10 @@ def test_parameters_of_ones_own_move_the_prediction(tmp_path):
         kernel("h100-sxm", "attn_decode", dtype).parameters["memory_efficiency"] for dtype in ("bfloat16", "fp8")
     ]
     assert values != shipped
+
+
+def test_an_operator_nobody_measured_starts_where_its_fits_do():
+    gpu = CATALOG.gpu("a100-80-sxm")
+    one = kernels_on(gpu, ENGINE, library_of(CATALOG).without(gpu))("send_recv", "float16")
+    assert one.basis == "datasheet"
+    assert one.parameters == {"fixed_s": 1.5e-5, "link_efficiency": 0.7}

@@ -204,18 +204,20 @@ def head_part(r: Replicas) -> Part:
 
 
 def hop_part(r: Replicas) -> Part:
-    """Activations passed on between pipeline stages."""
+    """Activations passed on between pipeline stages: between hosts at the bandwidth that their node has."""
     wire = np.where(r.spans_hosts > 0, r.network_bytes_per_s, r.link_bytes_per_s)
-    latency_s = np.where(r.spans_hosts > 0, r.network_latency_s, r.link_latency_s)
+    near, far = (r.kernels[name].parameters["fixed_s"] for name in ("send_recv", "send_recv_between"))
+    share = np.where(r.spans_hosts > 0, 1.0, r.kernels["send_recv"].parameters["link_efficiency"])
+    fixed_s = np.where(r.spans_hosts > 0, far, near * r.chip().latency)
 
     def work(x: Floats) -> Work:
         message = ACTIVATION_BYTES * x / r.dp * r.model.hidden_size / r.tp
         return Work(flop=0.0 * x, moved_bytes=0.0 * x, sent_bytes=(r.pp - 1) * message)
 
     def seconds(x: Floats) -> Floats:
-        return np.asarray((r.pp - 1) * latency_s + work(x).sent_bytes / wire)
+        return np.asarray((r.pp - 1) * fixed_s + work(x).sent_bytes / (wire * share))
 
     return Part(
         operator="stage_hop", feature="tokens", seconds=seconds, work=work, flop_per_s=r.bf16_flop_per_s,
-        link_bytes_per_s=wire, straight=True, where="between",
+        link_bytes_per_s=wire, kernel="send_recv", straight=True, where="between", basis=r.kernels["send_recv"].basis,
     )  # fmt: skip

@@ -77,7 +77,6 @@ class Device:
     """Between devices of one host."""
     network_bytes_per_s: float
     """Of one device between hosts, one direction; 0 when no host fact is known."""
-    network_latency_s: float
     kernel: KernelOf
     basis: Basis
 
@@ -157,9 +156,7 @@ class Replicas:
     clock_hz: Floats
     l2_bytes: Floats
     link_bytes_per_s: Floats
-    link_latency_s: Floats
     network_bytes_per_s: Floats
-    network_latency_s: Floats
     spans_hosts: Floats
     """1 where pipeline stages sit on different hosts."""
     formats: Mapping[Module, ModuleFormat]
@@ -230,8 +227,10 @@ LINKS: Mapping[str, str] = {
     "all_reduce_vllm_graph": "bfloat16",
     "all_gather": "float16",
     "reduce_scatter": "float16",
+    "send_recv": "float16",
+    "send_recv_between": "float16",
 }
-"""Collectives of a step, and the format that their rows are in."""
+"""Collectives and messages of a step, and the format that their rows are in."""
 
 
 def gathered(
@@ -271,9 +270,7 @@ def gathered(
         clock_hz=_column(d.gpu.clock_hz or REFERENCE_CLOCK_HZ for d in device),
         l2_bytes=_column(d.gpu.l2_bytes or UNKNOWN_L2_BYTES for d in device),
         link_bytes_per_s=_column(d.link.bytes_per_s for d in device),
-        link_latency_s=_column(d.link.latency_s for d in device),
         network_bytes_per_s=_column(d.network_bytes_per_s or 1.0 for d in device),
-        network_latency_s=_column(d.network_latency_s for d in device),
         spans_hosts=_column(spans_hosts),
         formats={module: _format(module, model, deployments, device) for module in MODULES},
         kv_bytes=_column(KV_BYTES[d.kv_dtype] for d in deployments),

@@ -149,6 +149,7 @@ IDEAL: dict[str, dict[str, float]] = {
         "overlap": 100.0,
         "l2_share": 0.1,
     },
+    "messages": {"fixed_s": 1e-6, "link_efficiency": 1.0, "network_bytes_per_s": 1e10},
     "collectives": {
         **dict.fromkeys(("short_s", "long_s", "rank_s"), 0.0),
         "short_efficiency": 1.0,
@@ -168,7 +169,7 @@ REAL_CHANGES: dict[str, dict[str, float]] = {
 
 def family(operator: str) -> str:
     """The form of an operator."""
-    words = {"gemm": "gemm", "moe": "experts", "prefill": "prefill", "decode": "decode"}
+    words = {"send_recv": "messages", "gemm": "gemm", "moe": "experts", "prefill": "prefill", "decode": "decode"}
     return next((form for word, form in words.items() if word in operator), "collectives")
 
 
@@ -250,7 +251,6 @@ def replicas(
         gpu=on or gpu(),
         link=Link.model_validate(LINK | (link or {})),
         network_bytes_per_s=1e10,
-        network_latency_s=1e-5,
         kernel=on_kernels,
         basis="datasheet",
     )

@@ -135,8 +135,8 @@ def on_two_devices(toy, second):
     link = {"name": "toy", "kind": "device", "bytes_per_s": "1 B/s", "latency_s": "1 s", "sources": {}}
     devices = [
         Device(
-            gpu=toy.gpu(), link=Link.model_validate(link), network_bytes_per_s=0.0, network_latency_s=0.0,
-            kernel=kernel, basis="calibrated",
+            gpu=toy.gpu(), link=Link.model_validate(link), network_bytes_per_s=0.0, kernel=kernel,
+            basis="calibrated",
         )
         for kernel in (toy.ideal, second)
     ]  # fmt: skip

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
-from llmplan.perf.kernels.chip import Chip, Parameter
+from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, messages, prefill
+from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter
 from llmplan.perf.kernels.routing import ROW_TILES, routed
 from llmplan.perf.kernels.tiles import CUTS, attention_of, cache_keys, is_second_generation, usual
 from llmplan.spec.catalog import Catalog
@@ -264,3 +264,29 @@ def test_fitted_parameters_are_those_of_the_form_within_its_bounds(gpu):
         assert set(fit.parameters) == {p.name for p in wanted}
         for p in wanted:
             assert 0.999 * p.low <= fit.parameters[p.name] <= 1.001 * p.high
+
+
+# ---- messages ----
+
+
+def test_a_message_takes_its_start_and_its_wire():
+    chip = Chip(flop_per_s=1.0, bytes_per_s=1.0, multiprocessors=1.0, l2_bytes=1.0, clock_hz=REFERENCE_CLOCK_HZ)
+    inside = {"fixed_s": 3.0, "link_efficiency": 0.5}
+    assert messages.inside_s(100.0, 10.0, chip, inside) == 3 + 20
+    assert messages.between_s(100.0, {"fixed_s": 3.0, "network_bytes_per_s": 50.0}) == 3 + 2
+
+
+def test_more_devices_of_a_host_bring_more_network():
+    p = {"fixed_s": 1.0, "network_bytes_per_s": 10.0, "rank_s": 0.5, "sharing": 1.0}
+    assert messages.all_reduce_s(100.0, 2.0, 1.0, p) == pytest.approx(1 + 100 / 10)
+    assert messages.all_reduce_s(100.0, 4.0, 2.0, p) == pytest.approx(1 + 0.5 * 2 + 1.5 * 100 / 20)
+
+
+@given(st.floats(0, 1e9), st.integers(2, 64))
+def test_an_all_reduce_between_hosts_rises_with_its_size_and_ranks(size, ranks):
+    p = {"fixed_s": 1e-5, "network_bytes_per_s": 1e10, "rank_s": 1e-6, "sharing": 0.5}
+    one, more, wider = (
+        messages.all_reduce_s(*a, p) for a in ((size, ranks, 2), (2 * size, ranks, 2), (size, ranks + 1, 2))
+    )
+    assert one <= more
+    assert one <= wider

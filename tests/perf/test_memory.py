@@ -270,7 +270,6 @@ def on_h100(name: str, dtype: str, tp: int, utilization: float = 0.9, engine: st
         gpu=gpu,
         link=CATALOG.link("nvlink4"),
         network_bytes_per_s=0.0,
-        network_latency_s=0.0,
         kernel=kernels_on(gpu, runs, library_of(CATALOG)),
         basis="calibrated",
     )

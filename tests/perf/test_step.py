@@ -150,7 +150,7 @@ def test_stages_pass_activations_over_the_network_or_the_link(toy):
     )
     message = 2 * 100 * 1000
     assert near == pytest.approx(2 * (1e-6 + message / 1e11))
-    assert far == pytest.approx(2 * (1e-5 + message / 1e10))
+    assert far == pytest.approx(2 * (1e-6 + message / 1e10))
 
 
 def memory_bound(toy, model, **more):

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmplan.perf.fits import MLA_KEYS, UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS, WINDOW_EDGE, matrix_rows
 from llmplan.perf.formats import CACHE_BYTES, FORMATS
-from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, prefill
+from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, messages, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
 from llmplan.perf.kernels.tiles import CUTS, attention_of, cache_keys, is_second_generation
@@ -30,6 +30,14 @@ COLLECTIVES = (
     *("all_reduce", "all_reduce_vllm_graph", "all_reduce_vllm_eager"),
     *("all_gather", "reduce_scatter", "all_to_all"),
 )
+
+
+MESSAGES: Mapping[str, tuple[Parameter, ...]] = {
+    "send_recv": messages.INSIDE,
+    "send_recv_between": messages.BETWEEN,
+    "all_reduce_between": messages.COLLECTIVE,
+}
+"""Messages inside a host, and what was measured between hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +232,26 @@ def _collective(reduces: bool) -> tuple[Predict, Work]:
     return predict, work
 
 
+def _messages(name: str) -> tuple[Predict, Work]:
+    """Return what times messages and what they cannot beat: the links of a device; of no network a bound is known."""
+
+    def predict(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) -> Floats:
+        del dtype, kernel
+        if name == "send_recv":
+            return messages.inside_s(c["bytes"], target.link_bytes_per_s, target.chip("bf16"), p)
+        if name == "send_recv_between":
+            return messages.between_s(c["bytes"], p)
+        return messages.all_reduce_s(c["bytes"], c["ranks"], c["devices_per_node"], p)
+
+    def work(c: Columns, target: Target, dtype: str, kernel: str) -> tuple[Floats, Floats]:
+        del dtype, kernel
+        share = collectives.sent(True, c["ranks"]) if name.startswith("all_reduce") else 1.0
+        moved = np.asarray(share * c["bytes"] / target.link_bytes_per_s)
+        return np.zeros_like(moved), moved
+
+    return predict, work
+
+
 MOVED: Mapping[str, Callable[[Columns], Floats]] = {
     "add": lambda c: 6 * c["tokens"] * c["hidden"],
     "input_layernorm": lambda c: 4 * c["tokens"] * c["hidden"],
@@ -288,6 +316,15 @@ def _operators() -> dict[str, Operator]:
             Operator(
                 name=name, columns=("ranks", "bytes"), shape=(), formats=("float16", "bfloat16", "int8"),
                 parameters=lambda _: collectives.PARAMETERS, predict=predict, work=work,
+            )
+        )  # fmt: skip
+    for name, parameters in MESSAGES.items():
+        predict, work = _messages(name)
+        found.append(
+            Operator(
+                name=name, columns=("ranks", *(("devices_per_node",) if name == "all_reduce_between" else ()), "bytes"),
+                shape=(), formats=("float16", "bfloat16", "int8"),
+                parameters=lambda _, p=parameters: p, predict=predict, work=work,  # type: ignore[misc]
             )
         )  # fmt: skip
     for name, moved in MOVED.items():
