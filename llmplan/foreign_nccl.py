@@ -157,6 +157,10 @@ def _check_bandwidth(size: int, taken_us: float, printed_gb_per_s: float) -> Non
             raise RefusedError("inconsistent")
 
 
+SLICE = " MIG "
+"""In the name of a part of a device."""
+
+
 def _place(run: _Run, asked: Asked) -> tuple[int, str]:
     """Return the ranks of a run and the link between them."""
     ranks = len(run.ranks)
@@ -164,7 +168,7 @@ def _place(run: _Run, asked: Asked) -> tuple[int, str]:
         raise RefusedError("no_ranks")
     if ranks == 1:
         raise RefusedError("one_rank")
-    if any(asked.is_other(device) for device in run.devices):
+    if any(SLICE in device or asked.is_other(device) for device in run.devices):
         raise RefusedError("other_gpu")
     groups, hosts = (set(column) for column in zip(*run.ranks.values(), strict=True))
     if len(groups) > 1:

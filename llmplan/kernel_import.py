@@ -81,7 +81,9 @@ def imported(sources: Iterable[Source], form: str, asked: Asked, target_of: Targ
         notes.update(found.notes)
     refused = +refused
     if not rows:
-        raise InputError(f"no row can be used: {counted(refused) or 'the files hold none'}")
+        hints = [f"{reason}: {REMEDIES[reason]}" for reason in sorted(refused) if reason in REMEDIES]
+        said = f"no row can be used: {counted(refused) or 'the files hold none'}"
+        raise InputError("; ".join([said, *hints]))
     merged = _merged(rows)
     texts = _texts(merged, asked.gpu)
     unread = _check_unit("all files", texts, target_of)
@@ -94,6 +96,18 @@ def imported(sources: Iterable[Source], form: str, asked: Asked, target_of: Targ
         merged=len(rows) - len(merged),
         notes=[f"{count} rows: {said}" for said, count in sorted(notes.items())],
     )
+
+
+REMEDIES = {
+    "inconsistent": "bandwidth is not size over time, columns are mixed up",
+    "no_ranks": "its lines that name the ranks are missing",
+    "one_rank": "run it on two GPUs or more",
+    "other_gpu": "another GPU, or a part of one; see --system",
+    "split_groups": "run one group at a time",
+    "unknown_dtype": "run nccl-tests with -d half, bfloat16 or int8",
+    "unknown_op": "name the test with --op",
+}
+"""What would be right, by reason."""
 
 
 def counted(reasons: Counter[str]) -> str:

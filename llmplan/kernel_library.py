@@ -8,7 +8,6 @@ all devices (both `datasheet`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +35,7 @@ NEAREST: Mapping[str, tuple[str, ...]] = {
     "rubin": ("blackwell", "hopper"),
 }
 """Architectures of the same maker, nearest first: neighbors in time, servers before cards where the device is one."""
+MOST_OF_A_STEP = frozenset({"gemm", "attn_prefill", "attn_decode"})
 CARRIED = frozenset({"gemm", "attn_prefill", "attn_decode", "mla_prefill", "mla_decode"})
 """Operators that carry over to the next architecture; experts are another library there, collectives another link."""
 
@@ -48,6 +48,8 @@ class Found:
     basis: Basis
     kernel: str = ""
     """The kernel that they are of; none: a median over devices."""
+    architecture: str = ""
+    """Of the device that it was measured on."""
 
 
 class KernelLibrary:
@@ -78,24 +80,26 @@ class KernelLibrary:
         own = self._best(self._by_gpu.get(gpu.name, ()), operator, dtype, kernel)
         if own is not None:
             same = own.kernel == kernel or not kernel
-            return Found(parameters=own.parameters, basis="calibrated" if same else "transferred", kernel=own.kernel)
+            basis: Basis = "calibrated" if same else "transferred"
+            return Found(parameters=own.parameters, basis=basis, kernel=own.kernel, architecture=gpu.architecture)
         carried = NEAREST.get(gpu.architecture, ()) if operator in CARRIED else ()
         for architecture in (gpu.architecture, *carried):
             near = self._of(architecture, operator, dtype, kernel)
             if near is not None:
-                basis: Basis = "transferred" if architecture == gpu.architecture else "datasheet"
-                return Found(parameters=near.parameters, basis=basis, kernel=near.kernel)
+                basis = "transferred" if architecture == gpu.architecture else "datasheet"
+                return Found(parameters=near.parameters, basis=basis, kernel=near.kernel, architecture=architecture)
         typical = self._typical(operator, dtype, kernel)
         return None if typical is None else Found(parameters=typical, basis="datasheet")
 
     def _of(self, architecture: str, operator: str, dtype: str, kernel: str) -> KernelFit | None:
-        """Return a kernel of the first device of an architecture that has it."""
-        for gpu, kernels in sorted(self._by_gpu.items()):
-            if self._architecture.get(gpu) == architecture:
-                found = self._best(kernels, operator, dtype, kernel)
-                if found is not None:
-                    return found
-        return None
+        """Return a kernel of an architecture: the one that is asked for, of the device with most rows of it."""
+        alike = [
+            one
+            for gpu, kernels in sorted(self._by_gpu.items())
+            if self._architecture.get(gpu) == architecture
+            for one in kernels
+        ]
+        return self._best(alike, operator, dtype, kernel)
 
     @staticmethod
     def _best(kernels: Iterable[KernelFit], operator: str, dtype: str, kernel: str) -> KernelFit | None:
@@ -103,11 +107,17 @@ class KernelLibrary:
         return max(alike, key=lambda one: (one.kernel == kernel, one.evidence.rows), default=None)
 
     def basis(self, gpu: Gpu) -> Basis:
-        """Return what the times of a device rest on: its own rows, those of its architecture, or a datasheet."""
-        if gpu.name in self._by_gpu:
+        """Return what the times of a device rest on: its own rows, those of its architecture, or a datasheet.
+
+        A few kernels of its own do not make a device a measured one: products and both kinds of attention must be.
+        """
+        if self._has_most(gpu.name):
             return "calibrated"
-        kin = any(self._architecture[other] == gpu.architecture for other in self._by_gpu)
+        kin = any(self._architecture[other] == gpu.architecture and self._has_most(other) for other in self._by_gpu)
         return "transferred" if kin else "datasheet"
+
+    def _has_most(self, gpu: str) -> bool:
+        return {one.operator for one in self._by_gpu.get(gpu, ())} >= MOST_OF_A_STEP
 
     def _typical(self, operator: str, dtype: str, kernel: str) -> Mapping[str, float] | None:
         """Return the median of each parameter over devices, each with its kernel of most rows."""
@@ -121,9 +131,12 @@ class KernelLibrary:
         found = [one.parameters for one in best if one is not None]
         if not found:
             return None
-        return {name: float(np.exp(np.median([np.log(one[name]) for one in found]))) for name in found[0]}
+        names = [p.name for p in OPERATORS[operator].parameters(dtype) if p.name in found[0]]
+        return {name: float(np.exp(np.median([np.log(one[name]) for one in found]))) for name in names}
 
 
+TINY, HUGE = 1e-15, 1e15
+"""Bounds of a parameter: nothing in a form is zero or without end."""
 _OPENED: WeakKeyDictionary[Catalog, KernelLibrary] = WeakKeyDictionary()
 
 
@@ -136,29 +149,33 @@ def library_of(catalog: Catalog) -> KernelLibrary:
         A file names a kernel that no form knows, or lacks a parameter of its form.
     """
     if catalog not in _OPENED:
+        for where, one in catalog.fit_files:
+            _check(one, where)
         fits = catalog.kernels()
-        for one in fits:
-            _check(one)
         by_gpu = {one.gpu: one.kernels for one in fits}
         _OPENED[catalog] = KernelLibrary(by_gpu, {one.gpu: catalog.gpu(one.gpu).architecture for one in fits})
     return _OPENED[catalog]
 
 
-def _check(fits: KernelFits) -> None:
+def _check(fits: KernelFits, where: str) -> None:
     """Refuse kernels that their forms cannot time."""
     for kernel in fits.kernels:
-        where = f"hardware/fits/{fits.gpu}.yaml: {kernel.operator} {kernel.dtype} ({kernel.kernel})"
+        here = f"{where}: {kernel.operator} {kernel.dtype} ({kernel.kernel})"
         operator = OPERATORS.get(kernel.operator)
         if operator is None or kernel.dtype not in operator.formats:
-            raise InputError(
-                f"{where}: no form times it; want {' or '.join(operator.formats if operator else OPERATORS)}"
-            )
-        lacking = [p.name for p in operator.parameters(kernel.dtype) if p.name not in kernel.parameters]
-        if lacking:
-            raise InputError(f"{where}: parameters: has no {lacking[0]}; fit its rows anew with llmplan calibrate fit")
-        wrong = [name for name, value in kernel.parameters.items() if not 0 <= value < math.inf]
-        if wrong:
-            raise InputError(f"{where}: parameters: {wrong[0]} is {kernel.parameters[wrong[0]]:g}; want 0 or more")
+            known = " or ".join(operator.formats if operator else OPERATORS)
+            raise InputError(f"{here}: no form times it; want {known}")
+        wanted = [p.name for p in operator.parameters(kernel.dtype)]
+        for name in wanted:
+            if name not in kernel.parameters:
+                raise InputError(f"{here}: parameters: has no {name}; fit its rows anew with llmplan calibrate fit")
+            value = kernel.parameters[name]
+            most = 1.0 if name.endswith("_efficiency") else HUGE
+            if not TINY <= value <= most:
+                raise InputError(f"{here}: parameters: {name} is {value:g}; want {TINY:g} to {most:g}")
+        strange = sorted(set(kernel.parameters) - set(wanted))
+        if strange:
+            raise InputError(f"{here}: parameters: no form has a {strange[0]}; want {', '.join(wanted)}")
 
 
 FALLBACKS: Mapping[str, tuple[str, ...]] = {"fp8": ("fp8_block",), "fp8_block": ("fp8",)}
@@ -177,7 +194,10 @@ def kernels_on(gpu: Gpu, engine: Engine, library: KernelLibrary) -> KernelOf:
         for tried in (first, dtype, *FALLBACKS.get(dtype, ()), "bfloat16", "float16"):
             found = library.find(gpu, operator, tried, name)
             if found is not None:
-                return Kernel(name=found.kernel, dtype=tried, parameters=found.parameters, basis=found.basis)
+                return Kernel(
+                    name=found.kernel, dtype=tried, parameters=found.parameters, basis=found.basis,
+                    architecture=found.architecture,
+                )  # fmt: skip
         start = {p.name: p.start for p in OPERATORS[operator].parameters(dtype)}
         return Kernel(name="", dtype=dtype, parameters=start, basis="datasheet")
 

@@ -125,7 +125,10 @@ class _Table:
         missing = [c for c in ("system", *KEYS[kind], "time_us") if c not in header]
         if missing:
             raise InputError(f"{name}: has no column {', '.join(missing)}; want {', '.join(KEYS[kind])}, time_us")
-        rows = [row for row in lines if row]
+        try:
+            rows = [row for row in lines if row]
+        except csv.Error as error:
+            raise InputError(f"{name}: line {lines.line_num}: is no CSV ({error})") from None
         whole = [row for row in rows if len(row) == len(header)]
         if len(whole) < len(rows):
             found.refused["missing_field"] += len(rows) - len(whole)
@@ -240,6 +243,9 @@ def _usable(
 def possible(numbers: Mapping[str, Floats]) -> NDArray[np.bool_]:
     """Return which rows state a shape that there can be."""
     possible = np.all([column <= LARGEST for column in numbers.values()], axis=0)
+    for name, column in numbers.items():
+        if name != "skew":
+            possible &= column == np.floor(column)
     if "experts" in numbers:
         experts, topk, ep = (np.nan_to_num(numbers[name], nan=1.0, posinf=1.0) for name in ("experts", "topk", "ep"))
         possible &= (experts <= MOST_EXPERTS) & (topk <= experts) & (experts % np.maximum(ep, 1.0) == 0)

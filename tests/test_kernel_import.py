@@ -121,11 +121,12 @@ def test_a_line_of_nccl_tests_that_cannot_be_used_is_counted(row, reason):
         (RANKS.replace("Rank  3", "Rank  7"), "no_ranks"),
         (RANKS.splitlines(keepends=True)[0], "one_rank"),
         (RANKS.replace("H100 80GB HBM3", "H200"), "other_gpu"),
+        (RANKS.replace("H100 80GB HBM3", "H100 80GB HBM3 MIG 1g.10gb"), "other_gpu"),
         (RANKS.replace("3 Group  0", "3 Group  1"), "split_groups"),
     ],
 )
 def test_ranks_that_cannot_be_told_are_a_reason(ranks, reason):
-    with pytest.raises(InputError, match=f"^no row can be used: 1 {reason}$"):
+    with pytest.raises(InputError, match=f"^no row can be used: 1 {reason}; {reason}: "):
         nccl(ranks=ranks)
 
 
@@ -143,7 +144,7 @@ def test_processor_times_and_tests_without_a_form_are_refused():
         {"ranks": "# Collective test starting: broadcast_perf\n" + RANKS},
         {"header": HEADER.replace(" size", " sice")},
     ):
-        with pytest.raises(InputError, match=r"^no row can be used: 1 (cpu_time|unknown_op|malformed)$"):
+        with pytest.raises(InputError, match=r"^no row can be used: 1 (cpu_time|unknown_op|malformed)(; |$)"):
             nccl(**found)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmplan.errors import InputError
+from llmplan.kernel_file import kernel_files
 from llmplan.kernel_library import kernels_on, library_of
 from llmplan.spec.catalog import Catalog
 
@@ -75,11 +76,14 @@ def catalog_with(tmp_path, change):
         ("feed_bytes", "fed", "has no feed_bytes; fit its rows anew with llmplan calibrate fit"),
         ("operator: gemm", "operator: gem", "no form times it"),
         ("dtype: bfloat16", "dtype: bf16", "no form times it"),
-        ("overlap: 3", "overlap: -3", "want 0 or more"),
+        ("overlap: 3", "overlap: -3", "want 1e-15 to 1e+15"),
+        ("overlap: 3", "memory: 3, overlap: 3", "no form has a memory; want fixed_s, "),
+        ("memory_efficiency: 0.9", "memory_efficiency: 9", "memory_efficiency is 9"),
+        ("memory_efficiency: 0.9", "memory_efficiency: 0, was: 0.9", "memory_efficiency is 0; want 1e-15 to 1"),
     ],
 )
 def test_a_file_that_no_form_understands_is_one_line(tmp_path, old, new, said):
-    with pytest.raises(InputError, match=r"^hardware/fits/h100-sxm.yaml: ") as told:
+    with pytest.raises(InputError, match=r"/hardware/fits/h100-sxm.yaml: ") as told:
         library_of(catalog_with(tmp_path, lambda text: text.replace(old, new)))
     assert said in str(told.value)
     assert "\n" not in str(told.value)
@@ -100,3 +104,36 @@ def test_an_operator_nobody_measured_starts_where_its_fits_do():
     one = kernels_on(gpu, ENGINE, library_of(CATALOG).without(gpu))("send_recv", "float16")
     assert one.basis == "datasheet"
     assert one.parameters == {"fixed_s": 1.5e-5, "link_efficiency": 0.7}
+
+
+def folder_with(tmp_path, gpu, keep):
+    """A catalog with some of the shipped H100 kernels as the fits of a GPU."""
+    whole = CATALOG.fits("h100-sxm")
+    own = whole.model_copy(update={"gpu": gpu, "kernels": tuple(one for one in whole.kernels if keep(one))})
+    text = kernel_files({gpu: own.kernels}, "made up")[f"hardware/fits/{gpu}.yaml"]
+    (tmp_path / "hardware/fits").mkdir(parents=True)
+    (tmp_path / f"hardware/fits/{gpu}.yaml").write_text(text if own.kernels else text + "  []\n", "utf-8")
+    return Catalog.with_folders([str(tmp_path)])
+
+
+def test_a_file_of_ones_own_stands_before_the_shipped_one_and_hides_no_other_operator(tmp_path):
+    own = folder_with(tmp_path, "l40s", lambda one: one.operator == "gemm")
+    mine, shipped = (kernels_on(c.gpu("l40s"), ENGINE, library_of(c)) for c in (own, CATALOG))
+    assert mine("gemm", "bfloat16").parameters == kernel("h100-sxm", "gemm", "bfloat16").parameters
+    for operator, dtype in (("attn_decode", "bfloat16"), ("moe", "bfloat16"), ("all_reduce", "float16")):
+        assert mine(operator, dtype).parameters == shipped(operator, dtype).parameters
+    assert library_of(own).basis(own.gpu("l40s")) == "calibrated"
+
+
+@pytest.mark.parametrize(("operators", "basis"), [((), "datasheet"), (("gemm",), "datasheet"), (None, "calibrated")])
+def test_a_few_kernels_do_not_make_a_gpu_a_measured_one(tmp_path, operators, basis):
+    own = folder_with(tmp_path, "mi300x", lambda one: operators is None or one.operator in operators)
+    assert library_of(own).basis(own.gpu("mi300x")) == basis
+
+
+def test_a_small_fit_of_one_gpu_does_not_move_its_relatives(tmp_path):
+    own = folder_with(tmp_path, "gh200-96", lambda one: (one.operator, one.dtype) == ("gemm", "bfloat16"))
+    path = tmp_path / "hardware/fits/gh200-96.yaml"
+    path.write_text(path.read_text("utf-8").replace("rows: 11550", "rows: 300").replace("vllm", "own"), "utf-8")
+    found = kernels_on(own.gpu("h100-nvl"), ENGINE, library_of(own))("gemm", "bfloat16")
+    assert found.parameters == kernel("h100-sxm", "gemm", "bfloat16").parameters

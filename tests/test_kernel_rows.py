@@ -119,13 +119,13 @@ def fit(kernel, rows, **parameters):
 
 def test_a_library_takes_the_kernel_then_its_kin_then_the_typical():
     library = KernelLibrary(
-        {"h100-sxm": [fit("a", 10, x=1.0), fit("b", 20, x=2.0)], "l40s": [fit("a", 5, x=16.0)]},
+        {"h100-sxm": [fit("a", 10, overlap=1.0), fit("b", 20, overlap=2.0)], "l40s": [fit("a", 5, overlap=16.0)]},
         {"h100-sxm": "hopper", "l40s": "ada"},
     )
 
     def found(gpu, kernel, known=library):
         one = known.find(CATALOG.gpu(gpu), "gemm", "bfloat16", kernel)
-        return None if one is None else (one.parameters["x"], one.basis)
+        return None if one is None else (one.parameters["overlap"], one.basis)
 
     assert found("h100-sxm", "a") == (1, "calibrated")
     assert found("h100-sxm", "other") == (2, "transferred")

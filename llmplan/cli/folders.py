@@ -17,11 +17,8 @@ def changed_files(folder: str, texts: Mapping[str, str], overwrite: bool) -> lis
     InputError
         The folder is none, or a file that differs is there and is not to be replaced.
     """
+    check_folder(folder)
     base = Path(folder)
-    if base.exists() and not base.is_dir():
-        raise InputError(f"--output-dir {folder}: is a file; want a folder")
-    if not base.parent.is_dir():
-        raise InputError(f"--output-dir {folder}: no folder {str(base.parent)!r}; make it first")
     changed = []
     for name, text in texts.items():
         path = base / name
@@ -30,6 +27,23 @@ def changed_files(folder: str, texts: Mapping[str, str], overwrite: bool) -> lis
                 raise InputError(f"--output-dir {folder}: {path} exists; give another folder or --overwrite")
             changed.append(name)
     return changed
+
+
+def check_folder(folder: str) -> None:
+    """Refuse a folder that cannot be one, before the work whose result it shall hold.
+
+    Raises
+    ------
+    InputError
+        It has no name, is a file, or its parent is missing.
+    """
+    base = Path(folder)
+    if not folder.strip():
+        raise InputError("--output-dir '': names no folder; want one, or . for this one")
+    if base.exists() and not base.is_dir():
+        raise InputError(f"--output-dir {folder}: is a file; want a folder")
+    if not base.parent.is_dir():
+        raise InputError(f"--output-dir {folder}: no folder {str(base.parent)!r}; make it first")
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmplan.cli import options as o
-from llmplan.cli.folders import changed_files, written_together
+from llmplan.cli.folders import changed_files, check_folder, written_together
 from llmplan.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def import_rows(
     from llmplan.cli.measured import targets
     from llmplan.kernel_import import counted, imported
 
+    if output_dir is not None:
+        check_folder(output_dir)
     opened = o.opened_catalog(catalog)
     asked = _asked(opened, system, backend, backend_version, op)
     found = imported((read_source(name) for name in files), form.value, asked, targets(opened))

@@ -9,6 +9,7 @@ import typer
 
 from llmplan.cli import options as o
 from llmplan.cli.listing import listed
+from llmplan.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ ROOM_FOR_INTERVALS = 100
 """Columns of a terminal below which intervals go as well, before names are folded."""
 UNBROKEN = ("gpu", "split", INTERVAL)
 
+MOST_SEED = 2**31 - 1
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Score predictions against measured times.")
 
 
@@ -64,7 +66,9 @@ def kernels(
         int | None,
         typer.Option("--calibrate", metavar="N", help="Hide each GPU but for N rows of each kernel; score the rest."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="K", help="Which N rows (0).")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="K", min=0, max=MOST_SEED, help="Which N rows (0).")
+    ] = None,
     fit: Annotated[
         Split | None,
         typer.Option("--fit", help="Refit on half of the rows, on all but the left-out shapes, or on other GPUs."),
@@ -124,6 +128,8 @@ def kernels(
     _shown(told, scored, fmt, bins, wide)
     if not _held(verdicts, scored, max_mape, quiet):
         raise typer.Exit(GATE_FAILED)
+    if not scored:
+        raise InputError(f"{data}: no row can be scored; columns, units and names as in validation/kernels")
 
 
 def _shown(told: Mapping[str, Any], scored: Sequence[Score], fmt: o.OutputFormat, bins: bool, wide: bool) -> None:

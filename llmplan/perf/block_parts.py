@@ -1,6 +1,6 @@
 """Matrix products, experts, elementwise operators and collectives of a step as parts of its cost.
 
-Each form is asked at whole tokens, cold: in a step of a model no weight is in L2 when it is needed.
+Each form is asked cold: in a step of a model no weight is in L2 when it is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llmplan.perf.kernels import collectives
 from llmplan.perf.kernels import experts as experts_form
 from llmplan.perf.kernels import gemm as gemm_form
 from llmplan.perf.kernels.chip import Parameters
-from llmplan.perf.kernels.routing import routed
+from llmplan.perf.kernels.routing import Routed, routed
 from llmplan.perf.moe import experts
 from llmplan.perf.part import Part
 from llmplan.perf.roofline import Floats, Work
@@ -88,21 +88,24 @@ def moe_parts(r: Replicas, moe: Moe, count: int) -> Iterable[Part]:
     width = float(moe.latent_size or hidden)
     inter = moe.intermediate_size * r.ep / (r.tp * r.dp)
     form = r.formats["experts"]
-    counts = (moe.experts, moe.experts_per_token)
+    skew = np.full_like(r.ep, r.routing_skew)
+
+    def busiest(tokens: Floats) -> Routed:
+        experts, chosen = (np.full_like(r.ep, x) for x in (moe.experts, moe.experts_per_token))
+        return routed(tokens, experts, chosen, r.ep, skew, blend=True)
 
     def seconds(x: Floats) -> Floats:
         tokens = np.ceil(x)
-        busiest = routed(tokens, np.full_like(r.ep, moe.experts), np.full_like(r.ep, moe.experts_per_token), r.ep, skew)
         one = experts_form.seconds(
-            tokens, width, inter, moe.experts_per_token, moe.matrices - 1, busiest, form.weight_bytes,
+            tokens, width, inter, moe.experts_per_token, moe.matrices - 1, busiest(tokens), form.weight_bytes,
             r.chip(form.flop_per_s), form.kernels.parameters, cold=True,
         )  # fmt: skip
         return count * one
 
     def work(x: Floats) -> Work:
-        return _times(experts(x, width, inter, counts, r.ep, form.weight_bytes, matrices=moe.matrices), count)
+        tokens = np.ceil(x)
+        return _times(experts(tokens, width, inter, busiest(tokens), form.weight_bytes, moe.matrices), count)
 
-    skew = np.full_like(r.ep, r.routing_skew)
     yield Part(
         operator="experts", feature="tokens", seconds=seconds, work=work, flop_per_s=form.flop_per_s, kernel="moe",
         basis=form.kernels.basis,

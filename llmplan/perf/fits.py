@@ -62,6 +62,8 @@ class Kernel:
     """Format of the rows that were fitted."""
     parameters: Mapping[str, float]
     basis: Basis
+    architecture: str = ""
+    """Of the device that it was measured on, where that is one."""
 
 
 KernelOf = Callable[[str, str], Kernel]
@@ -452,6 +454,7 @@ def _cuts(kernels: Sequence[Kernel], gpus: Sequence[Gpu]) -> tuple[tuple[Cut, bo
     """Return how the products of each replica are cut; formats that quantize do not split the inner side."""
     found = [
         CUTS.get((kernel.dtype, kernel.name, gpu.architecture))
+        or CUTS.get((kernel.dtype, kernel.name, kernel.architecture))
         or (WIDE if matrix_rows(gpu.architecture) >= WIDE_ROWS else SMALL)
         for kernel, gpu in zip(kernels, gpus, strict=True)
     ]

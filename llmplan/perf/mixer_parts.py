@@ -157,15 +157,14 @@ def _pair_s(r: Replicas, heads: Heads, kernels: Kernels) -> Floats:
 
 def _decode_s(r: Replicas, batch: Floats | float, reach: Floats, view: View, kernels: Kernels) -> Floats:
     heads = view.later
-    windowed = not math.isinf(view.reach)
-    splits = ~(kernels.older & ((np.asarray(heads.query) == heads.kv) | windowed))
-    keys = np.where(kernels.older, SECOND.key_rows(np.asarray(heads.key_width)), kernels.block_keys)
-    if heads.kv_width < heads.width:
-        keys = np.full_like(keys, MLA_KEYS)
+    windowed, latent = not math.isinf(view.reach), heads.kv_width < heads.width
+    older, edged = (flags & (not latent) for flags in (kernels.older, kernels.edged))
+    splits = ~(older & ((np.asarray(heads.query) == heads.kv) | windowed))
+    keys = np.where(older, SECOND.key_rows(np.asarray(heads.key_width)), MLA_KEYS if latent else kernels.block_keys)
     return decode_form.seconds(
-        batch, reach + WINDOW_EDGE * (kernels.edged & windowed), heads.query, heads.kv, heads.key_width,
+        batch, reach + WINDOW_EDGE * (edged & windowed), heads.query, heads.kv, heads.key_width,
         heads.width - heads.key_width, heads.kv_width, heads.kv_bytes, r.chip(), kernels.parameters, splits=splits,
-        packs=~(kernels.older & windowed), cold=True, keys=keys, whole_waves=kernels.older,
+        packs=~(older & windowed), cold=True, keys=keys, whole_waves=older,
     )  # fmt: skip
 
 

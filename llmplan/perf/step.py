@@ -46,12 +46,10 @@ from llmplan.spec.model import Compressed, Model, Module, Moe, State
 
 BATCHED = ("tokens", "sequences", "prefill_tokens")
 """Features that grow with the batch: a larger one is no less efficient."""
-TILED_TOKENS = 64.0
-"""From here on knots stand where tiles of matrix products are full."""
 
 
 def unmeasured(model: Model) -> list[str]:
-    """Return the kinds of kernel in a model that no fitted row times: rooflines with the constants of attention."""
+    """Return the kinds of kernel in a model that no fitted row times."""
     found = []
     mixers = list(model.attention.values())
     if any(isinstance(mixer, State) for mixer in mixers):
@@ -91,7 +89,10 @@ class StepCost:
         return np.maximum(latency, self.replicas.pp * _summed(self.period, features))
 
     def work(self, features: Mapping[str, Floats]) -> dict[str, Told]:
-        """Return what each operator does in such a step and how long it takes, longest first."""
+        """Return what each operator does in such a step and how long its form takes, longest first.
+
+        Their sum is that of the curves but for what lies between their knots.
+        """
         found: dict[str, Told] = {}
         for part in self.parts():
             x = features.get(part.feature)
@@ -99,17 +100,6 @@ class StepCost:
                 here = _told(part, x, self.replicas.memory_bytes_per_s)
                 found[part.operator] = here + found[part.operator] if part.operator in found else here
         return dict(sorted(found.items(), key=lambda item: -float(np.sum(item[1].seconds))))
-
-    def shares(self, features: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Return the seconds of each operator in such a step, (C, N) each, largest first."""
-        seconds: dict[str, Floats] = {}
-        for part in self.parts():
-            x = features.get(part.feature)
-            if x is None:
-                continue
-            here = np.where(x >= 1, part.seconds(np.maximum(x, 1.0)), 0.0)
-            seconds[part.operator] = seconds.get(part.operator, np.zeros_like(here)) + here
-        return dict(sorted(seconds.items(), key=lambda item: -float(np.sum(item[1]))))
 
 
 def _told(part: Part, x: Floats, memory_bytes_per_s: Floats) -> Told:
@@ -167,21 +157,7 @@ def step_cost(replicas: Replicas) -> StepCost:
 
 
 def _sampled(parts: list[Part], at: Floats) -> Floats:
-    """Return the sum of parts; at knots where tiles end, midway to what one token more costs.
-
-    A line through the last of each tile would lie below the stairs between them, 2 to 3 % in the mean.
-    """
-    total = np.zeros_like(at)
-    stairs = at[0] >= TILED_TOKENS
-    for part in parts:
-        seconds = np.broadcast_to(part.seconds(at), at.shape)
-        if part.straight or not stairs.any():
-            total = total + seconds
-        else:
-            more = np.broadcast_to(part.seconds(at[:, stairs] + 1), (len(at), int(stairs.sum())))
-            total = total + seconds
-            total[:, stairs] += np.maximum(more - seconds[:, stairs], 0.0) / 2
-    return total
+    return sum((np.broadcast_to(p.seconds(at), at.shape) for p in parts), np.zeros_like(at))
 
 
 def _parts(r: Replicas) -> Iterable[Part]:

@@ -24,7 +24,7 @@ from llmplan.spec.deployment import gpu_and_count
 from llmplan.spec.engine import Engine
 from llmplan.spec.fits import Bands, KernelBands
 from llmplan.spec.hardware import Gpu, Link, Market, Node, Offer, PriceRow, PriceSheet, Refused, plain_rows
-from llmplan.spec.kernels import KernelFits
+from llmplan.spec.kernels import KernelFits, joined
 from llmplan.spec.messages import dotted, read_as
 from llmplan.spec.model import Model
 from llmplan.spec.technique import Technique
@@ -175,11 +175,34 @@ class Catalog:
 
     def fits(self, gpu: str) -> KernelFits | None:
         """Return the fitted kernels of one GPU, or None when nobody measured it."""
-        return self._get("fits", KernelFits, gpu) if gpu in self.names("fits") else None
+        return next((one for one in self.kernels() if one.gpu == gpu), None)
 
     def kernels(self) -> list[KernelFits]:
-        """Return the fitted kernels of every measured GPU."""
-        return [self._get("fits", KernelFits, name) for name in self.names("fits")]
+        """Return the fitted kernels of every measured GPU: a file of one's own stands before the shipped one.
+
+        Operators and formats that a file holds replace those of the files after it; the others stay.
+        """
+        return list(self._kernels.values())
+
+    @cached_property
+    def fit_files(self) -> list[tuple[str, KernelFits]]:
+        """Every file of fits with its name in messages, those of one's own first."""
+        found = []
+        for base in self._folders:
+            for name, path in _yaml_in(base, KINDS["fits"][0]):
+                where = self._where(path, f"{KINDS['fits'][0]}/{name}.yaml")
+                one = read_as(KernelFits, self._read(path, where))
+                if one.gpu != name:
+                    raise InputError(f"{where}: gpu {one.gpu!r} is not the file's name; want {name!r}")
+                found.append((where, one))
+        return found
+
+    @cached_property
+    def _kernels(self) -> dict[str, KernelFits]:
+        found: dict[str, KernelFits] = {}
+        for _, one in self.fit_files:
+            found[one.gpu] = joined(found[one.gpu], one) if one.gpu in found else one
+        return dict(sorted(found.items()))
 
     def kernel_rows(self) -> Iterator[tuple[str, str]]:
         """Yield the shipped rows of measured kernels as (file name, text)."""

@@ -48,3 +48,10 @@ class KernelFits(Spec):
     source: str
     fitted: date
     notes: str = ""
+
+
+def joined(first: KernelFits, other: KernelFits) -> KernelFits:
+    """Return fits of one device from two files: operators and formats of the first replace those of the other."""
+    known = {(one.operator, one.dtype) for one in first.kernels}
+    more = tuple(one for one in other.kernels if (one.operator, one.dtype) not in known)
+    return first.model_copy(update={"kernels": (*first.kernels, *more)})

@@ -136,8 +136,9 @@ class Traffic(Spec):
     arrivals: Arrivals = Arrivals()
     classes: tuple[TrafficClass, ...] = ()
     prefix: Prefix | None = None
-    routing_skew: float = Field(default=1.2, ge=0, le=10)
-    """Exponent of the popularity of experts, a power law; 0: all alike. Served runs of random tokens match 1.2."""
+    routing_skew: float = Field(default=1.2, ge=0, le=1.5)
+    """0: experts are chosen alike; up to 1.5 ever less so: popularity is drawn from x to the power of minus this, as
+    benchmarks draw it. Served runs of random tokens match 1.2."""
     adapters: Adapters | None = None
 
     @model_validator(mode="after")

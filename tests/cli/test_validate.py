@@ -122,7 +122,10 @@ def test_a_fit_of_own_rows_is_used_from_its_folder(at: Path) -> None:
     [
         (("validate", "kernels", "--data", "nowhere"), "llmplan: nowhere: no such folder; want one with gemm, "),
         (("validate", "kernels", "--data", "."), "llmplan: .: holds no kernel times; want gemm, "),
-        (("calibrate", "fit", "few"), "llmplan: few: too few rows for any fit; want 60 of an operator, "),
+        (
+            ("calibrate", "fit", "few"),
+            "llmplan: few: no row can be used (1 missing_field, 4 wrong_unit); columns as in ",
+        ),
         (("calibrate", "fit", "bad"), "llmplan: bad/gemm.csv: has no column backend"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmplan.perf.curves import GRID, ONE, curve, through
+from llmplan.perf.curves import GRID, ONE, STEP_TOKENS, curve, smoothed, through
 
 
 def bent(x):
@@ -21,8 +21,8 @@ def rows(*numbers):
     return np.array([[float(n) for n in numbers]])
 
 
-def test_the_grid_has_every_half_octave():
-    assert GRID[:8].tolist() == [1, 2, 3, 4, 6, 8, 12, 16]
+def test_the_grid_has_every_quarter_octave():
+    assert GRID[:12].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16]
     assert np.all(np.rint(GRID) == GRID)
     assert GRID[-1] == 2**18
 
@@ -96,3 +96,19 @@ def test_one_row_of_values_is_asked_of_every_replica():
     assert c.seconds(rows(1, 200)).shape == (2, 2)
     deep = np.full((2, 3, 4), 200.0)
     assert c.seconds(deep)[1, 2, 3] == pytest.approx(3 * bent(200.0))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_smoothed_batch_never_gets_dearer_by_the_token(seed):
+    values = np.cumsum(np.random.default_rng(seed).uniform(0, 1e-5, (3, len(GRID))), axis=1)
+    found = smoothed(values)
+    batches = GRID <= STEP_TOKENS
+    each = found[:, batches] / GRID[batches]
+    assert np.all(np.diff(each) <= 1e-15)
+    assert np.all(np.diff(found[:, batches]) >= -1e-15)
+    assert np.all(found[:, ~batches] == values[:, ~batches])
+
+
+def test_what_is_smooth_stays_as_it_is():
+    values = (1e-6 + 1e-9 * GRID)[None, :]
+    assert smoothed(values) == pytest.approx(values)

@@ -11,7 +11,8 @@ from llmplan.perf.attention import Heads, causal_pairs, decode, prefill
 from llmplan.perf.elementwise import ELEMENTWISE, elementwise, fixed_s
 from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, KV_BYTES, WEIGHT_BYTES, computes
 from llmplan.perf.gemm import gemm
-from llmplan.perf.moe import active_experts, experts
+from llmplan.perf.kernels.routing import Routed
+from llmplan.perf.moe import experts
 from llmplan.perf.roofline import Constants, Work, serial_s
 
 FLOP_PER_S, BYTES_PER_S = 1000.0, 10.0
@@ -82,47 +83,19 @@ def test_decode_reads_the_whole_cache():
 # ---- experts ----
 
 
-def test_one_token_picks_its_experts_and_a_crowd_picks_all():
-    tokens = np.array([0.0, 1.0, 1e9])
-    assert active_experts(tokens, 128, 8) == pytest.approx([0, 8, 128])
+def busiest(rows, active):
+    return Routed(rows=np.array([rows]), active=np.array([active]), tiles={})
 
 
-def test_when_every_expert_is_picked_all_are_active():
-    assert active_experts(np.array([1.0, 2.0, 100.0]), 8, 8) == pytest.approx([8, 8, 8])
-
-
-@given(st.integers(1, 256), st.data())
-def test_more_tokens_touch_more_experts_but_never_more_than_they_pick(total, data):
-    top_k = data.draw(st.integers(1, total))
-    tokens = np.arange(1.0, 50.0)
-    active = active_experts(tokens, total, top_k)
-    slack = 1e-9 * total
-    assert np.all(np.diff(active) >= -slack)
-    assert np.all(active <= np.minimum(total, top_k * tokens) + slack)
-    assert np.all(active >= top_k - slack)
-
-
-def test_active_experts_are_the_mean_of_random_picks():
-    rng = np.random.default_rng(0)
-    touched = [
-        np.unique(np.concatenate([rng.choice(16, 3, replace=False) for _ in range(5)])).size for _ in range(2000)
-    ]
-    assert active_experts(np.array([5.0]), 16, 3)[0] == pytest.approx(np.mean(touched), rel=0.02)
-
-
-def test_one_token_reads_the_weights_of_its_experts_only():
-    work = experts(np.array([1.0]), 100.0, 50.0, (10, 2), 1.0, 2.0)
+def test_experts_read_the_weights_of_those_with_rows_only():
+    work = experts(np.array([1.0]), 100.0, 50.0, busiest(2.0, 2.0), 2.0)
     assert work.flop == pytest.approx([2 * 2 * 3 * 100 * 50])
     assert work.moved_bytes == pytest.approx([2 * 3 * 100 * 50 * 2 + 4 * 100 + 2 * (2 * 100 + 4 * 50)])
 
 
-def test_experts_on_several_ranks_share_the_work():
-    alone = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 1.0, 2.0)
-    shared = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 4.0, 2.0)
-    assert 4 * shared.flop == pytest.approx(alone.flop)
-    assert 4 * shared.moved_bytes == pytest.approx(alone.moved_bytes)
-    skewed = experts(np.array([64.0]), 100.0, 50.0, (16, 2), 4.0, 2.0, imbalance=1.5)
-    assert skewed.flop == pytest.approx(1.5 * shared.flop)
+def test_experts_without_a_gate_have_two_matrices():
+    work = experts(np.array([1.0]), 100.0, 50.0, busiest(2.0, 2.0), 2.0, matrices=2)
+    assert work.flop == pytest.approx([2 * 2 * 2 * 100 * 50])
 
 
 # ---- elementwise kernels and formats ----

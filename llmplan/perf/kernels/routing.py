@@ -8,6 +8,7 @@ pseudo-random numbers come from a hash of the expert's number, so that every mac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,24 +36,40 @@ class Routed:
     """Tiles of rows, all experts, by the height of a tile."""
 
 
-def routed(tokens: Floats, experts: Floats, topk: Floats, ep: Floats, skew: Floats) -> Routed:
+def routed(tokens: Floats, experts: Floats, topk: Floats, ep: Floats, skew: Floats, blend: bool = False) -> Routed:
     """Return the work of the busiest rank.
 
     Parameters
     ----------
     tokens, experts, topk, ep, skew : array
         Tokens of a step, experts of a layer, experts of a token, ranks that share them, exponent of popularity.
+    blend : bool
+        Pass from few choices to many between half and twice as many choices as experts, as no benchmark does and
+        every batch that grows must; else at once, as measured rows were drawn.
     """
     keys = np.stack(np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (tokens, experts, topk, ep, skew))))
     unique, inverse = np.unique(keys.reshape(5, -1), axis=1, return_inverse=True)
-    found = np.array([_busiest(int(t), int(e), int(k), int(r), float(a)) for t, e, k, r, a in unique.T])
+    found = np.array([_busiest(int(t), int(e), int(k), int(r), float(a), blend) for t, e, k, r, a in unique.T])
     columns = found[inverse.reshape(-1)].T.reshape(-1, *keys.shape[1:])
     return Routed(rows=columns[0], active=columns[1], tiles=dict(zip(ROW_TILES, columns[2:], strict=True)))
 
 
 @lru_cache(maxsize=65536)
-def _busiest(tokens: int, experts: int, topk: int, ep: int, skew: float) -> tuple[float, ...]:
-    loads = _balanced(tokens, experts, topk)[None] if skew <= 0 else _skewed(tokens, experts, topk, skew)
+def _busiest(tokens: int, experts: int, topk: int, ep: int, skew: float, blend: bool) -> tuple[float, ...]:
+    if skew <= 0:
+        return _work(_balanced(tokens, experts, topk)[None], ep)
+    choices = tokens * topk
+    many = np.clip(math.log2(choices / experts) / 2 + 0.5, 0.0, 1.0) if blend else float(choices > experts)
+    sides = [
+        (share, _work(_skewed(tokens, experts, topk, skew, bounds), ep))
+        for share, bounds in ((1 - many, FEW), (many, (1.0, MOST * tokens)))
+        if share > 0
+    ]
+    return tuple(sum(share * side[i] for share, side in sides) for i in range(len(sides[0][1])))
+
+
+def _work(loads: Floats, ep: int) -> tuple[float, ...]:
+    """Return rows, active experts and tiles of the busiest rank, the mean over draws."""
     groups = loads.reshape(len(loads), ep, -1)
     busiest = groups[np.arange(len(loads)), groups.sum(axis=2).argmax(axis=1)]
     tiles = (np.ceil(busiest / height).sum(axis=1).mean() for height in ROW_TILES)
@@ -67,10 +84,10 @@ def _balanced(tokens: int, experts: int, topk: int) -> Floats:
     return np.asarray(rounds * float(topk) + np.bincount(chosen.reshape(-1), minlength=experts))
 
 
-def _skewed(tokens: int, experts: int, topk: int, skew: float) -> Floats:
+def _skewed(tokens: int, experts: int, topk: int, skew: float, bounds: tuple[float, float]) -> Floats:
     """Return the rows of each expert in each draw, (draws, experts)."""
     choices = tokens * topk
-    low, high = (1.0, MOST * tokens) if choices > experts else FEW
+    low, high = bounds
     uniform = _hashed(DRAWS, experts)
     power = 1.0 - skew
     if abs(power) < 1e-6:
