@@ -71,7 +71,8 @@ def resolved_engine(workload: Workload, catalog: Catalog) -> tuple[Engine, list[
     """Return the engine of a workload, and the default that was taken."""
     if workload.engine == "auto":
         engine = catalog.engine(DEFAULT_ENGINE)
-        return engine, [f"engine: {engine.title} {engine.version} (engines differ only by their memory and scheduler)"]
+        differ = "engines differ by memory, scheduler, kernels of experts"
+        return engine, [f"engine: {engine.title} {engine.version} ({differ})"]
     return catalog.engine(workload.engine), []
 
 
