@@ -1,4 +1,4 @@
-"""Attention of one layer on one rank: prefill and decode, grouped heads and latent (MLA).
+"""Work of attention of one layer on one rank: prefill and decode, grouped heads and latent (MLA).
 
 Prefill of `chunk` new tokens after `prefix` cached ones looks at
 
@@ -10,10 +10,8 @@ Decode of one token over L cached ones, h_kv KV heads on this rank:
 
     FLOP  = 2·h·L·(d_qk + d_v)
     bytes = h_kv·L·(d_qk + d_v)·kb + 2·h·(d_qk + d_v)
-    work units = sequences · h_kv, each with a fixed cost on one multiprocessor
 
-MLA decodes in absorbed form: every head reads the same latent of 512 + 64 values.
-Limits: no tiles; a cached prefix is not validated at kernel level (no measured rows have one).
+MLA decodes in absorbed form: every head reads the same latent of 512 + 64 values. Seconds are those of `kernels`.
 """
 
 from __future__ import annotations

@@ -343,7 +343,7 @@ def module_shares(model: Model, module: Module, deployed: WeightDtype) -> Mappin
 
 
 def _format(module: Module, model: Model, deployments: Sequence[Deployment], devices: Sequence[Device]) -> ModuleFormat:
-    """Return the format of one module in each deployment: means over its formats, constants of the larger part."""
+    """Return the format of one module in each deployment: means over its formats, the kernel of the larger part."""
     found = [module_shares(model, module, d.stage.weight_dtype) for d in deployments]
     own = [d.stage.weight_dtype == model.weights.dtype for d in deployments]
     blocks = [model.weights.scale_block if is_own else None for is_own in own]
