@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ANY_GPU = "h100-sxm"
 """The GPU that a plan is for when nobody names one."""
 MINUTE_S = 60.0
-MOST_SEED = 2**31 - 1
 FEWEST = 60
 """Rows that a fit needs."""
 
@@ -38,7 +37,7 @@ def run(
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of each operator and format.")] = ROWS,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the rows; needs no GPU, no PyTorch.")] = False,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MOST_SEED, help="Another plan: 1, 2, … choose other rows.")
+        int, typer.Option("--seed", min=0, max=o.MOST_SEED, help="Another plan: 1, 2, … choose other rows.")
     ] = 0,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0, help="Start no row after so long; run again to go on.")

@@ -29,6 +29,8 @@ EXIT_CODES = (
 WIDTH = 100
 """Columns of a table that goes to no terminal."""
 WIDEST = 160
+MOST_SEED = 2**31 - 1
+"""Largest number that chooses rows."""
 
 
 class OutputFormat(StrEnum):

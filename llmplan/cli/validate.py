@@ -29,7 +29,6 @@ ROOM_FOR_INTERVALS = 100
 """Columns of a terminal below which intervals go as well, before names are folded."""
 UNBROKEN = ("gpu", "split", INTERVAL)
 
-MOST_SEED = 2**31 - 1
 app = typer.Typer(no_args_is_help=True, epilog=o.EXIT_CODES, help="Score predictions against measured times.")
 
 
@@ -67,7 +66,7 @@ def kernels(
         typer.Option("--calibrate", metavar="N", help="Hide each GPU but for N rows of each kernel; score the rest."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="K", min=0, max=MOST_SEED, help="Which N rows (0).")
+        int | None, typer.Option("--seed", metavar="K", min=0, max=o.MOST_SEED, help="Which N rows (0).")
     ] = None,
     fit: Annotated[
         Split | None,

@@ -8,7 +8,6 @@ or only at 1 where a cost is a straight line: a form is sampled there, never bel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,26 +58,14 @@ class Curve:
         return np.where(x >= 1.0, line, 0.0)
 
 
-def curve(cost: Callable[[Floats], Floats], knots: Floats, replicas: int) -> Curve:
-    """Return the curves through `cost` at `knots`.
-
-    Parameters
-    ----------
-    cost : function from (C, K) feature values to (C, K) seconds
-        Zero at 0; below 1 nothing runs.
-    knots : (K,) array
-        `GRID`, or `ONE` for a straight line from 1 on. Beyond the last the cost runs on straight.
-    replicas : int
-        C.
-    """
-    asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
-    values = np.broadcast_to(cost(np.broadcast_to(asked, (replicas, len(asked)))), (replicas, len(asked)))
-    return through(values, knots)
+def places(knots: Floats) -> Floats:
+    """Return where a cost is asked for a curve with these knots: a straight line needs a second place."""
+    return knots if len(knots) > 1 else np.array([1.0, 3.0])
 
 
 def through(values: Floats, knots: Floats) -> Curve:
-    """Return the curves through values at `GRID`, or the lines through values at 1 and 3. (C, K) array [s]"""
-    asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
+    """Return the curves through (C, K) values at `GRID`, or the lines through (C, 2) values at `places(ONE)`. [s]"""
+    asked = places(knots)
     base_ps = np.rint(np.maximum.accumulate(values, axis=1) * PICOSECONDS_PER_S)
     slope_ps = np.diff(base_ps, axis=1) / np.diff(asked)
     if len(knots) > 1:

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from llmplan.perf.formats import ACTIVATION_BYTES, COMPUTE_TYPE, FORMATS, KV_BYTES, bytes_per_weight
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip
-from llmplan.perf.kernels.decode import KEYS
 from llmplan.perf.kernels.tiles import (
     CUTS,
-    SMALL,
-    WIDE,
-    WIDE_ROWS,
     Attention,
     Cut,
     attention_of,
     is_second_generation,
+    matrix_rows,
+    reads_beyond,
+    usual,
+    usual_keys,
 )
 from llmplan.perf.roofline import Floats
 from llmplan.spec.deployment import Deployment
@@ -38,19 +38,8 @@ UNKNOWN_MULTIPROCESSORS = 132
 """Where a device's number is not known or not comparable: that of an H100."""
 UNKNOWN_L2_BYTES = 50.0 * 2**20
 """Where a datasheet is silent: that of an H100."""
-MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
-"""Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
-WINDOW_EDGE = 64.0
-"""Keys that FlashAttention-3 reads beyond a window, on average: half a block, for windows end inside one."""
-MLA_KEYS = 64.0
-"""Keys of a block of latent decode attention."""
 
 Rows = NDArray[np.intp]
-
-
-def matrix_rows(architecture: str) -> int:
-    """Return the rows that one instruction of the matrix unit takes."""
-    return MATRIX_ROWS.get(architecture, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +212,6 @@ class Replicas:
 ATTENTION = ("attn_prefill", "attn_decode", "mla_prefill", "mla_decode")
 MODULES: tuple[Module, ...] = ("attention", "state", "ffn", "experts", "shared_experts", "latent", "router", "head")
 """Modules with weight matrices."""
-TRITON_KEYS = 64.0
 LINKS: Mapping[str, str] = {
     "all_reduce": "float16",
     "all_reduce_vllm_graph": "bfloat16",
@@ -426,8 +414,8 @@ def _kernels(kernels: Iterable[Kernel]) -> Kernels:
     names = dict.fromkeys(name for one in distinct for name in one.parameters)
     table = {name: np.array([one.parameters.get(name, 0.0) for one in distinct]) for name in names}
     older = np.array([is_second_generation(one.name) for one in distinct])
-    edged = np.array([one.name.endswith("fa3") for one in distinct])
-    keys = np.array([TRITON_KEYS if "triton" in one.name else KEYS for one in distinct])
+    edged = np.array([reads_beyond(one.name) for one in distinct])
+    keys = np.array([usual_keys(one.name) for one in distinct])
     return Kernels(
         parameters={name: values[at][:, None] for name, values in table.items()},
         older=older[at][:, None],
@@ -455,7 +443,7 @@ def _cuts(kernels: Sequence[Kernel], gpus: Sequence[Gpu]) -> tuple[tuple[Cut, bo
     found = [
         CUTS.get((kernel.dtype, kernel.name, gpu.architecture))
         or CUTS.get((kernel.dtype, kernel.name, kernel.architecture))
-        or (WIDE if matrix_rows(gpu.architecture) >= WIDE_ROWS else SMALL)
+        or usual(matrix_rows(gpu.architecture))
         for kernel, gpu in zip(kernels, gpus, strict=True)
     ]
     splits = ["split_s" in kernel.parameters for kernel in kernels]

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmplan.perf.attention import Heads, causal_pairs, decode, prefill
-from llmplan.perf.fits import MLA_KEYS, WINDOW_EDGE, Kernels, Replicas
+from llmplan.perf.fits import Kernels, Replicas
 from llmplan.perf.kernels import decode as decode_form
 from llmplan.perf.kernels import prefill as prefill_form
-from llmplan.perf.kernels.tiles import SECOND
+from llmplan.perf.kernels.tiles import MLA_KEYS, SECOND, WINDOW_EDGE, splits_and_packs
 from llmplan.perf.part import Part
 from llmplan.perf.roofline import Constants, Floats, Work, serial_s
 from llmplan.perf.states import prefill_work
@@ -78,10 +78,10 @@ def _attention_parts(r: Replicas, attention: Gqa | Mla | Compressed, count: int)
     family = "attn" if isinstance(attention, Gqa) else "mla"
     first, later = r.kernels[f"{family}_prefill"], r.kernels[f"{family}_decode"]
     views = _views(r, attention)
-    for view in views:
-        yield from _view_parts(r, view, (first, later), family, count)
-    main = views[0]
-    pair_s, token_s = _pair_s(r, main.first, first), _context_token_s(r, main, later)
+    slopes = [(_pair_s(r, view.first, first), _context_token_s(r, view, later)) for view in views]
+    for view, slope in zip(views, slopes, strict=True):
+        yield from _view_parts(r, view, slope, (first, later), family, count)
+    main, (pair_s, token_s) = views[0], slopes[0]
     reach = min(CONTEXT_TOKENS, main.reach)
     window = 0.0 if math.isinf(main.reach) else main.reach
 
@@ -112,10 +112,13 @@ def _attention_parts(r: Replicas, attention: Gqa | Mla | Compressed, count: int)
     )  # fmt: skip
 
 
-def _view_parts(r: Replicas, view: View, kernels: tuple[Kernels, Kernels], family: str, count: int) -> Iterable[Part]:
+def _view_parts(
+    r: Replicas, view: View, slope: tuple[Floats, Floats], kernels: tuple[Kernels, Kernels], family: str, count: int
+) -> Iterable[Part]:
+    """Yield the parts that grow with pairs and with cached tokens, by the seconds of one more of each."""
     first, later = kernels
-    pair_s = count * view.share * PAIRS_UNIT / r.dp * _pair_s(r, view.first, first)
-    token_s = count * view.share / r.dp * _context_token_s(r, view, later)
+    pair_s, token_s = (count * view.share / r.dp * one for one in slope)
+    pair_s = pair_s * PAIRS_UNIT
 
     def pairs_work(x: Floats) -> Work:
         return prefill(0.0, count * view.share * PAIRS_UNIT * x / r.dp, view.first)
@@ -159,12 +162,12 @@ def _decode_s(r: Replicas, batch: Floats | float, reach: Floats, view: View, ker
     heads = view.later
     windowed, latent = not math.isinf(view.reach), heads.kv_width < heads.width
     older, edged = (flags & (not latent) for flags in (kernels.older, kernels.edged))
-    splits = ~(older & ((np.asarray(heads.query) == heads.kv) | windowed))
+    splits, packs = splits_and_packs(older, heads.query, heads.kv, windowed)
     keys = np.where(older, SECOND.key_rows(np.asarray(heads.key_width)), MLA_KEYS if latent else kernels.block_keys)
     return decode_form.seconds(
         batch, reach + WINDOW_EDGE * (edged & windowed), heads.query, heads.kv, heads.key_width,
         heads.width - heads.key_width, heads.kv_width, heads.kv_bytes, r.chip(), kernels.parameters, splits=splits,
-        packs=~(older & windowed), cold=True, keys=keys, whole_waves=older,
+        packs=packs, cold=True, keys=keys, whole_waves=older,
     )  # fmt: skip
 
 

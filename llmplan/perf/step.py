@@ -35,7 +35,7 @@ from llmplan.perf.block_parts import (
     moe_parts,
     tensor_parallel_parts,
 )
-from llmplan.perf.curves import GRID, ONE, Curve, smoothed, through
+from llmplan.perf.curves import GRID, ONE, Curve, places, smoothed, through
 from llmplan.perf.fits import Replicas
 from llmplan.perf.mixer_parts import mixer_parts
 from llmplan.perf.part import Part
@@ -144,7 +144,7 @@ def step_cost(replicas: Replicas) -> StepCost:
     for feature in dict.fromkeys(p.feature for p in parts):
         own = [p for p in parts if p.feature == feature]
         knots = ONE if all(p.straight for p in own) else GRID
-        asked = knots if len(knots) > 1 else np.array([1.0, 3.0])
+        asked = places(knots)
         at = np.broadcast_to(asked, (len(first), len(asked)))
         layers_s, last_s = (_sampled([p for p in own if p.where == where], at)[like] for where in ("layers", "last"))
         whole, slowest = layers_s + last_s, layers_s * in_slowest + last_s

@@ -149,7 +149,7 @@ class OperatorTime(Spec):
     efficiency: float
     """Datasheet's least time over this one."""
     basis: Basis | None
-    """None where no kernel is measured: the host, messages between stages."""
+    """None where no kernel is measured: the host."""
     error_p90: float | None
     """Percent by which nine in ten measured kernels of this basis miss at most."""
 

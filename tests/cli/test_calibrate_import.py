@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from llmplan.cli.app import main
+from commands import Ran, llmplan
 
 FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 TEXT = str(FOREIGN / "nccl-tests.txt")
 GEMM = str(FOREIGN / "gemm_perf.txt")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How one command ended and what it said."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-def llmplan(*args: str) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["llmplan", *args])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def imported(*args: str, system: str = "H100") -> Ran:

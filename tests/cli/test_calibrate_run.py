@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from commands import Ran, llmplan
 
 from llmplan import kernel_cuda
 from llmplan.cli import measuring
@@ -66,24 +67,6 @@ class ToyBench:
 
     def close(self) -> None:
         self.closed += 1
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How one command ended and what it said."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-def llmplan(*args: str) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["llmplan", *args])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def run(*args: str) -> Ran:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands import Ran, llmplan
 
 from llmplan.cli import folders, prices
-from llmplan.cli.app import main
 
 SPOT = ("prices", "list", "--gpu", "h100", "--market", "spot")
 WORKLOAD = """\
@@ -33,15 +31,6 @@ mine,p5.48xlarge,home,,1,280000,4,0.2,10
 """
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How one command ended and what it said."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
 @pytest.fixture(autouse=True)
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in a folder of its own, on a day in September."""
@@ -52,15 +41,6 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "q.csv").write_text(QUOTES, "utf-8")
     (tmp_path / "w.yaml").write_text(WORKLOAD, "utf-8")
     return tmp_path
-
-
-def llmplan(*args: str) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["llmplan", *args])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def good(*args: str) -> Ran:

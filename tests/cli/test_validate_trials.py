@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from llmplan.cli.app import main
-
-ROWS = "system,backend,version,dtype,ranks,link,bytes,op,time_us\n" + "".join(
-    f"h100_sxm,nccl,9,float16,{ranks},intra_node,{4**k * 1000},all_gather,{8 + ranks + 4**k * 1e3 / 2e5:.3f}\n"
-    for ranks in (2, 4, 8)
-    for k in range(10)
-)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How one command ended and what it said."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-def llmplan(*args: str) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["llmplan", *args])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    return Ran(ended.value.code, out.getvalue(), err.getvalue())
+from commands import COLLECTIVE_ROWS, Ran, llmplan
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +17,7 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "comm.csv").write_text(ROWS, "utf-8")
+    (tmp_path / "rows" / "comm.csv").write_text(COLLECTIVE_ROWS, "utf-8")
     return tmp_path
 
 
@@ -86,7 +58,7 @@ def test_the_worst_cell_is_named_beside_a_limit_of_all() -> None:
 
 
 def test_no_rows_keep_no_limit(at: Path) -> None:
-    (at / "rows" / "comm.csv").write_text(ROWS.replace("h100_sxm", "abacus"), "utf-8")
+    (at / "rows" / "comm.csv").write_text(COLLECTIVE_ROWS.replace("h100_sxm", "abacus"), "utf-8")
     assert validate("--max-mape", "1e9").code == 3
 
 

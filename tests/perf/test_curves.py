@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmplan.perf.curves import GRID, ONE, STEP_TOKENS, curve, smoothed, through
+from llmplan.perf.curves import GRID, ONE, STEP_TOKENS, places, smoothed, through
+
+
+def curve(cost, knots, replicas):
+    """The curves of some replicas through a cost."""
+    asked = np.broadcast_to(places(knots), (replicas, len(places(knots))))
+    return through(np.broadcast_to(cost(asked), asked.shape), knots)
 
 
 def bent(x):

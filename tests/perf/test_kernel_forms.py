@@ -100,7 +100,7 @@ def test_a_product_of_a_named_kernel_grows_with_every_size(dtype, kernel, archit
 
 def test_every_product_has_a_tile():
     sizes = np.array([1.0, 16.0, 17.0, 300.0, 1e6])
-    for cut in (*CUTS.values(), usual(H100), usual(TOY)):
+    for cut in (*CUTS.values(), usual(H100.matrix_rows), usual(TOY.matrix_rows)):
         found = list(cut.each(sizes, sizes[::-1]))
         assert found
         assert all(np.min(rows) >= 16 and np.min(columns) >= 32 for rows, columns in found)

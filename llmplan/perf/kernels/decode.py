@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmplan.perf.kernels.chip import Chip, Parameter, Parameters, Value, missed, soft_max
+from llmplan.perf.kernels.tiles import DECODE_KEYS
 from llmplan.perf.roofline import Floats
 
 Flags = NDArray[np.bool_] | bool
 ROWS = 64.0
-KEYS = 128.0
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 UNIT_DRAW = 4.0
 """Bandwidth that one multiprocessor can draw, over its even share of device memory."""
@@ -63,7 +63,7 @@ def seconds(
     splits: Flags = True,
     packs: Flags = True,
     cold: bool = False,
-    keys: Value = KEYS,
+    keys: Value = DECODE_KEYS,
     whole_waves: Flags = False,
 ) -> Floats:
     """Return the time of attention of one token a sequence.

@@ -11,12 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmplan.perf.fits import MLA_KEYS, UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS, WINDOW_EDGE, matrix_rows
+from llmplan.perf.fits import UNKNOWN_L2_BYTES, UNKNOWN_MULTIPROCESSORS
 from llmplan.perf.formats import CACHE_BYTES, FORMATS
 from llmplan.perf.kernels import collectives, decode, elementwise, experts, gemm, messages, prefill
 from llmplan.perf.kernels.chip import REFERENCE_CLOCK_HZ, Chip, Parameter, Parameters
 from llmplan.perf.kernels.routing import ROW_TILES, Routed, routed
-from llmplan.perf.kernels.tiles import CUTS, attention_of, cache_keys, is_second_generation
+from llmplan.perf.kernels.tiles import (
+    CUTS,
+    MLA_KEYS,
+    WINDOW_EDGE,
+    attention_of,
+    cache_keys,
+    is_second_generation,
+    matrix_rows,
+    reads_beyond,
+    splits_and_packs,
+)
 from llmplan.perf.roofline import Floats
 from llmplan.spec.hardware import Gpu
 
@@ -153,11 +163,12 @@ def _decode(c: Columns, target: Target, dtype: str, kernel: str, p: Parameters) 
     heads, kv_heads, qk_dim, v_dim, window = _heads(c)
     older = is_second_generation(kernel)
     reach = _reach(c)
-    if kernel.endswith("fa3"):
+    splits, packs = splits_and_packs(older, heads, kv_heads, window > 0)
+    if reads_beyond(kernel):
         reach = reach + np.where((window > 0) & (window <= c["ctx_len"]), WINDOW_EDGE, 0.0)
     return decode.seconds(
         c["batch"], reach, heads, kv_heads, qk_dim, v_dim, qk_dim + v_dim, CACHE_BYTES[dtype],
-        target.chip("bf16"), p, splits=~(older & ((heads == kv_heads) | (window > 0))), packs=~(older & (window > 0)),
+        target.chip("bf16"), p, splits=splits, packs=packs,
         keys=cache_keys(kernel, qk_dim), whole_waves=older,
     )  # fmt: skip
 

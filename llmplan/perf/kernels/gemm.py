@@ -103,7 +103,7 @@ def seconds(
     once = moved * (miss + (1 - miss) / L2_BANDWIDTH)
     read = weights + activation_bytes * m * k
     over = missed(np.minimum(weights, activation_bytes * m * k), chip, 1.0, REUSE_STEEPNESS)
-    cut = cut or usual(chip)
+    cut = cut or usual(chip.matrix_rows)
     units = chip.multiprocessors / cut.joined
     patch = p["patch"] * np.sqrt(units)
     ideal_s = 2.0 * m * n * k / chip.flop_per_s

@@ -17,14 +17,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmplan.perf.kernels.chip import Chip, Value
+from llmplan.perf.kernels.chip import Value
 from llmplan.perf.roofline import Floats
 
 Tile = tuple[int, int]
 ANY = float("inf")
 WIDE_ROWS = 64
 """Rows of the matrix instruction from which a library has no tile with fewer."""
+MATRIX_ROWS: Mapping[str, int] = {"hopper": 64, "blackwell": 64, "rubin": 64}
+"""Rows of the matrix instruction by architecture (wgmma, tcgen05); 16 on any other."""
+LEAST_MATRIX_ROWS = 16
+DECODE_KEYS, TRITON_KEYS, MLA_KEYS = 128.0, 64.0, 64.0
+"""Keys of a block of decode attention: usual ones, of Triton's kernels, over latents."""
+WINDOW_EDGE = 64.0
+"""Keys that FlashAttention-3 reads beyond a window, on average: half a block, for windows end inside one."""
 
 SMALL_TILES = ((16, 64), (32, 64), (64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256), (256, 128))
 WIDE_TILES = ((64, 64), (64, 128), (128, 64), (128, 128), (128, 192), (192, 128), (64, 256), (128, 256), (256, 128))
@@ -79,9 +87,14 @@ CUTS: Mapping[tuple[str, str, str], Cut] = {
 """By format, kernel and architecture."""
 
 
-def usual(chip: Chip) -> Cut:
-    """Return the tiles of a library of which nothing is known."""
-    return WIDE if chip.matrix_rows >= WIDE_ROWS else SMALL
+def matrix_rows(architecture: str) -> int:
+    """Return the rows that one instruction of the matrix unit takes."""
+    return MATRIX_ROWS.get(architecture, LEAST_MATRIX_ROWS)
+
+
+def usual(rows: int) -> Cut:
+    """Return the tiles of a library of which nothing is known, by the rows of the matrix instruction."""
+    return WIDE if rows >= WIDE_ROWS else SMALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +143,28 @@ def attention_of(kernel: str) -> Attention:
     return FLASHINFER if kernel.endswith("fiprefill") else FREE
 
 
+def reads_beyond(kernel: str) -> bool:
+    """Return whether a kernel reads keys beyond a window."""
+    return kernel.endswith("fa3")
+
+
 def cache_keys(kernel: str, width: Floats) -> Value:
     """Return the keys of a block in which a named kernel reads a cache for one new token."""
-    if is_second_generation(kernel):
-        return SECOND.key_rows(width)
-    return 64.0 if "triton" in kernel else 128.0
+    return SECOND.key_rows(width) if is_second_generation(kernel) else usual_keys(kernel)
+
+
+def usual_keys(kernel: str) -> float:
+    """Return the same of a kernel whose blocks do not depend on the width of a head."""
+    return TRITON_KEYS if "triton" in kernel else DECODE_KEYS
+
+
+Flags = NDArray[np.bool_]
+
+
+def splits_and_packs(older: Flags | bool, heads: Value, kv_heads: Value, windowed: Flags | bool) -> tuple[Flags, Flags]:
+    """Return whether decode attention cuts a cache between multiprocessors, and reads a KV head once for its group.
+
+    Kernels of the FlashAttention-2 generation neither split full multi-head attention nor pack under a window.
+    """
+    alone = np.asarray(heads) == kv_heads
+    return ~(older & (alone | windowed)), ~(older & np.asarray(windowed, dtype=bool))
